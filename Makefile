@@ -1,0 +1,34 @@
+# tollkeeper: `make help` lists the targets.
+GO ?= go
+# Where a tool that we build ourselves is kept between runs.
+TOOLS ?= $(or $(TMPDIR),/tmp)/tollkeeper-tools
+GOLANGCI_VERSION := v2.15.0
+# Packages with goroutines: the race detector's slowness is spent on these alone.
+RACE_PACKAGES = $(shell .ci/race-packages)
+FUZZ_TIME ?= 30s
+
+.PHONY: help build test race lint golangci fuzz ci
+
+help: ## print this list
+	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## compile everything
+	$(GO) build ./...
+
+test: ## run all tests
+	$(GO) test ./...
+
+race: ## run the tests of the packages that have goroutines under the race detector
+	$(GO) test -race $(RACE_PACKAGES)
+
+lint: golangci ## go vet and golangci-lint
+	$(GO) vet ./...
+
+golangci: ## golangci-lint alone (built from source once, into TOOLS)
+	.ci/golangci-lint $(GOLANGCI_VERSION) "$(TOOLS)" run ./...
+
+fuzz: ## fuzz every decoder for FUZZ_TIME (30s) each
+	.ci/fuzz $(FUZZ_TIME)
+
+ci: ## what must hold before a commit is on main
+	.ci/run

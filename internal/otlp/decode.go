@@ -166,7 +166,7 @@ func (w *walker) resourceMessage(b []byte) error {
 		}
 		return message(fc, func(b []byte) error {
 			kv, err := readKeyValue(b)
-			if err != nil || !w.decoder.resourceKeys[string(kv.key)] {
+			if err != nil || !w.decoder.resourceKeys[kv.key] {
 				return err
 			}
 			if a, ok := kv.attribute(); ok {

@@ -2,6 +2,7 @@ package otlp
 
 import (
 	"math"
+	"slices"
 
 	"github.com/VictoriaMetrics/easyproto"
 
@@ -52,9 +53,9 @@ func (s *span) read(b []byte) error {
 
 // get returns the last attribute under key.
 func (s *span) get(key string) (keyValue, bool) {
-	for i := len(s.attributes) - 1; i >= 0; i-- {
-		if s.attributes[i].key == key {
-			return s.attributes[i], true
+	for _, a := range slices.Backward(s.attributes) {
+		if a.key == key {
+			return a, true
 		}
 	}
 	return keyValue{}, false

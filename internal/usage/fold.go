@@ -93,15 +93,25 @@ func Totals(records []Record) []Total {
 	}
 	out := make([]Total, 0, len(sums))
 	for k, q := range sums {
-		out = append(out, Total{
-			Bucket: k.Bucket, Customer: k.Customer, Project: k.Project, Key: k.Key,
-			Rule: k.Rule, Model: k.Model, Service: k.Service, Grade: k.Grade, Quantities: *q,
-		})
+		out = append(out, k.Total(*q))
 	}
+	SortTotals(out)
+	return out
+}
+
+// Total returns the total under the key.
+func (k TotalKey) Total(q Quantities) Total {
+	return Total{
+		Bucket: k.Bucket, Customer: k.Customer, Project: k.Project, Key: k.Key,
+		Rule: k.Rule, Model: k.Model, Service: k.Service, Grade: k.Grade, Quantities: q,
+	}
+}
+
+// SortTotals sorts by bucket, then by the names.
+func SortTotals(out []Total) {
 	slices.SortFunc(out, func(a, b Total) int {
 		return cmp.Or(cmp.Compare(a.Bucket, b.Bucket), cmp.Compare(a.Customer, b.Customer), cmp.Compare(a.Project, b.Project),
 			cmp.Compare(a.Key, b.Key), cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Model, b.Model),
 			cmp.Compare(a.Service, b.Service), cmp.Compare(a.Grade, b.Grade))
 	})
-	return out
 }

@@ -1,0 +1,52 @@
+package sqlite
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+
+	"github.com/tollkeeper/tollkeeper/internal/usage"
+)
+
+// Where a fact stands in the index tables.
+
+// hourOf is the hour of the day in which the index looks for the fact. A
+// record whose facts may lie in several hours, a beam search or one of a
+// replaced time, has none.
+func hourOf(f *usage.Fact) int64 {
+	if f.Shape == usage.ShapeBeam || !f.StableDay() {
+		return anyHour
+	}
+	const hour = 3_600_000_000_000
+	h := f.Time / hour % 24
+	if h < 0 {
+		h += 24
+	}
+	return h
+}
+
+// traceOf is the trace's place: its first eight bytes as a number, or those of
+// the identity for what has no trace.
+func traceOf(f *usage.Fact) int64 {
+	if n, ok := traceNumber(f.Trace); ok {
+		return n
+	}
+	return identityOf(f)
+}
+
+func traceNumber(trace string) (int64, bool) {
+	raw, err := hex.DecodeString(trace)
+	if err != nil || len(raw) != 16 {
+		return 0, false
+	}
+	return int64(binary.BigEndian.Uint64(raw[8:])), true
+}
+
+func identityOf(f *usage.Fact) int64 { return first8(f.Identity) }
+
+func first8(h usage.Hash) int64 { return int64(binary.BigEndian.Uint64(h[:8])) }
+
+// requestOf is the place of a request id.
+func requestOf(id string) int64 {
+	o := usage.Observation{Domain: usage.DomainEvent, ID: usage.BareRequestID(id)}
+	return first8(o.Identity())
+}

@@ -1,0 +1,345 @@
+package sqlite
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/tollkeeper/tollkeeper/internal/usage"
+)
+
+// Reader reads a projection, also beside the process that writes it. Each
+// answer is consistent by day.
+type Reader struct {
+	dir string
+	mu  sync.Mutex
+	dbs map[string]*sql.DB
+}
+
+// OpenReader opens the projection in dir for reading. A missing one reads as
+// empty.
+func OpenReader(_ context.Context, dir string) (*Reader, error) {
+	return &Reader{dir: dir, dbs: map[string]*sql.DB{}}, nil
+}
+
+// Close closes the files.
+func (r *Reader) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var err error
+	for _, db := range r.dbs {
+		err = errors.Join(err, db.Close())
+	}
+	r.dbs = map[string]*sql.DB{}
+	return err
+}
+
+// file opens a file for reading once.
+func (r *Reader) file(ctx context.Context, name, schema string) (*sql.DB, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if db := r.dbs[name]; db != nil {
+		return db, nil
+	}
+	db, err := open(ctx, filepath.Join(r.dir, name), schema, false)
+	if err == nil {
+		r.dbs[name] = db
+	}
+	return db, err
+}
+
+// days lists the days that may hold records of the range, in order. Records of
+// pinned days are rare and lie at most a few days beside their time, so one day
+// on each side is looked at too.
+func (r *Reader) days(in usage.Range) ([]int64, error) {
+	entries, err := os.ReadDir(r.dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	var days []int64
+	for _, e := range entries {
+		day, ok := dayOf(e.Name())
+		if !ok || (in.From != 0 && day < usage.DayOf(in.From)-1) || (in.To != 0 && day > usage.DayOf(in.To)+1) {
+			continue
+		}
+		days = append(days, day)
+	}
+	slices.Sort(days)
+	return days, nil
+}
+
+// eachDay calls fn for the file of each day of the range, in order.
+func (r *Reader) eachDay(ctx context.Context, in usage.Range, fn func(db *sql.DB) error) error {
+	days, err := r.days(in)
+	if err != nil {
+		return err
+	}
+	for _, day := range days {
+		name := dayName(day)
+		db, err := r.file(ctx, name+".db", daySchema)
+		if err == nil {
+			err = fn(db)
+		}
+		if err != nil {
+			return fmt.Errorf("usage of %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// Positions says up to which entry of each journal the projection has come.
+func (r *Reader) Positions(ctx context.Context) (map[string]uint64, error) {
+	db, err := r.indexFile(ctx)
+	if db == nil || err != nil {
+		return map[string]uint64{}, err
+	}
+	return loadPositions(ctx, db)
+}
+
+// indexFile opens index.db; nil when there is no projection yet.
+func (r *Reader) indexFile(ctx context.Context) (*sql.DB, error) {
+	if _, err := os.Stat(filepath.Join(r.dir, indexFile)); errors.Is(err, os.ErrNotExist) {
+		return nil, nil //nolint:nilnil // no projection is an empty projection
+	}
+	return r.file(ctx, indexFile, indexSchema)
+}
+
+// Tallies counts every item by producer and verdict, rejected and ignored ones
+// by reason.
+func (r *Reader) Tallies(ctx context.Context) ([]usage.Tally, error) {
+	var out []usage.Tally
+	sums := map[usage.Tally]int64{}
+	if err := r.eachDay(ctx, usage.Range{}, func(db *sql.DB) error {
+		return each(ctx, db, "SELECT origin, producer, verdict, amount FROM verdicts", nil, func(scan scanFunc) error {
+			var t usage.Tally
+			var n int64
+			err := scan(&t.Origin, &t.Producer, &t.Verdict, &n)
+			sums[t] += n
+			return err
+		})
+	}); err != nil {
+		return nil, err
+	}
+	for t, n := range sums {
+		t.Amount = n
+		out = append(out, t)
+	}
+	db, err := r.indexFile(ctx)
+	if db != nil && err == nil {
+		err = each(ctx, db, "SELECT origin, producer, verdict, reason, amount FROM counts", nil, func(scan scanFunc) error {
+			var t usage.Tally
+			err := scan(&t.Origin, &t.Producer, &t.Verdict, &t.Reason, &t.Amount)
+			out = append(out, t)
+			return err
+		})
+	}
+	slices.SortFunc(out, func(a, b usage.Tally) int {
+		return strings.Compare(strings.Join([]string{a.Origin, a.Producer, a.Verdict, a.Reason}, "\x00"),
+			strings.Join([]string{b.Origin, b.Producer, b.Verdict, b.Reason}, "\x00"))
+	})
+	return out, err
+}
+
+// Totals sums records whose time lies in the range, per step seconds of UTC
+// (a multiple of 900; 0: over the whole range, bucket 0) and what else they
+// share. Bounds lie on quarter hours.
+func (r *Reader) Totals(ctx context.Context, in usage.Range, step int64) ([]usage.Total, error) {
+	const second = 1_000_000_000
+	from, to := in.From/second, in.To/second
+	where, args := "", []any{}
+	if in.From != 0 {
+		where, args = " AND bucket >= ?", append(args, from)
+	}
+	if in.To != 0 {
+		where, args = where+" AND bucket < ?", append(args, to)
+	}
+	bucket := "0"
+	if step > 0 {
+		bucket = fmt.Sprintf("bucket / %d * %d", step, step)
+	}
+	sums := map[usage.TotalKey]usage.Quantities{}
+	err := r.eachDay(ctx, in, func(db *sql.DB) error {
+		if err := sumTotals(ctx, db, bucket, where, args, sums); err != nil {
+			return err
+		}
+		return sumOthers(ctx, db, bucket, where, args, sums)
+	})
+	out := make([]usage.Total, 0, len(sums))
+	for k, q := range sums {
+		q = slices.DeleteFunc(q, func(x usage.Quantity) bool { return x.Amount == 0 })
+		if len(q) == 0 {
+			continue
+		}
+		out = append(out, k.Total(q))
+	}
+	usage.SortTotals(out)
+	return out, err
+}
+
+const dimColumns = "customer, project, key, rule, model, service, grade"
+
+func sumTotals(ctx context.Context, db querier, bucket, where string, args []any, sums map[usage.TotalKey]usage.Quantities) error {
+	query := "SELECT b, " + dimColumns + ", i, ci, o, ro, n FROM (SELECT " + bucket + ` AS b, dim, sum(input_tokens) AS i,
+		sum(cached_input_tokens) AS ci, sum(output_tokens) AS o, sum(reasoning_tokens) AS ro, sum(requests) AS n
+		FROM totals WHERE true` + where + ` GROUP BY b, dim) JOIN dims ON dims.id = dim`
+	return each(ctx, db, query, args, func(scan scanFunc) error {
+		var k usage.TotalKey
+		var n [5]int64
+		if err := scan(&k.Bucket, &k.Customer, &k.Project, &k.Key, &k.Rule, &k.Model, &k.Service, &k.Grade, &n[0], &n[1], &n[2], &n[3], &n[4]); err != nil {
+			return err
+		}
+		q := sums[k]
+		for i, name := range columns {
+			q.Add(name, n[i])
+		}
+		sums[k] = q
+		return nil
+	})
+}
+
+func sumOthers(ctx context.Context, db querier, bucket, where string, args []any, sums map[usage.TotalKey]usage.Quantities) error {
+	query := "SELECT b, " + dimColumns + ", quantity, n FROM (SELECT " + bucket + ` AS b, dim, quantity, sum(amount) AS n
+		FROM other_totals WHERE true` + where + ` GROUP BY b, dim, quantity) JOIN dims ON dims.id = dim`
+	return each(ctx, db, query, args, func(scan scanFunc) error {
+		var k usage.TotalKey
+		var name string
+		var n int64
+		if err := scan(&k.Bucket, &k.Customer, &k.Project, &k.Key, &k.Rule, &k.Model, &k.Service, &k.Grade, &name, &n); err != nil {
+			return err
+		}
+		q := sums[k]
+		q.Add(name, n)
+		sums[k] = q
+		return nil
+	})
+}
+
+// Records lists records by time. Their facts are whole but for the raw tag and
+// the attributes that decide nothing, which the journal has.
+func (r *Reader) Records(ctx context.Context, f usage.RecordFilter) ([]usage.Record, error) {
+	limit := f.Limit
+	if limit <= 0 {
+		limit = usage.DefaultLimit
+	}
+	var out []usage.Record
+	err := r.eachDay(ctx, f.Range, func(db *sql.DB) error {
+		if len(out) >= limit {
+			return nil
+		}
+		query, args := recordQuery(f)
+		found, err := readRecords(ctx, db, query, append(args, limit-len(out)))
+		for i := range found {
+			if selects(f, &found[i]) {
+				out = append(out, found[i])
+			}
+		}
+		return err
+	})
+	slices.SortStableFunc(out, func(a, b usage.Record) int { return cmp.Compare(a.Time, b.Time) })
+	return out, err
+}
+
+// recordQuery finds candidates by the best index; selects decides.
+func recordQuery(f usage.RecordFilter) (string, []any) {
+	var where []string
+	var args []any
+	if f.From != 0 {
+		where, args = append(where, "time >= ?"), append(args, f.From)
+	}
+	if f.To != 0 {
+		where, args = append(where, "time < ?"), append(args, f.To)
+	}
+	found := func(index, column string, n int64) {
+		ids := hours("SELECT record FROM " + index + " WHERE hour IN (%s) AND " + column + " = ?")
+		where, args = append(where, "(id IN ("+ids+") OR parent IN ("+ids+"))"), append(args, n, n)
+	}
+	if n, ok := traceNumber(f.Trace); ok {
+		found("by_trace", "trace", n)
+	} else if f.Trace != "" {
+		where = append(where, "false")
+	}
+	if f.RequestID != "" {
+		found("by_request", "request", requestOf(f.RequestID))
+	}
+	if f.Customer != nil {
+		where, args = append(where, "dim IN (SELECT id FROM dims WHERE customer = ?)"), append(args, *f.Customer)
+	}
+	if key, ok := usage.ParseHash(strings.TrimPrefix(f.ID, "rec_")); ok {
+		found("by_key", "key", first8(key))
+		where, args = append(where, "key = ?"), append(args, key[:])
+	} else if f.ID != "" {
+		where = append(where, "false")
+	}
+	where = append(where, "true")
+	return "SELECT parent, key, facts FROM records WHERE " + strings.Join(where, " AND ") + " ORDER BY time LIMIT ?", args
+}
+
+func selects(f usage.RecordFilter, r *usage.Record) bool {
+	if f.Trace != "" && !slices.ContainsFunc(r.Facts, func(x usage.Fact) bool { return x.Trace == strings.ToLower(f.Trace) }) {
+		return false
+	}
+	return f.RequestID == "" || slices.ContainsFunc(r.Facts, func(x usage.Fact) bool {
+		return usage.BareRequestID(x.RequestID) == usage.BareRequestID(f.RequestID)
+	})
+}
+
+func readRecords(ctx context.Context, db *sql.DB, query string, args []any) ([]usage.Record, error) {
+	var out []usage.Record
+	words := newTexts()
+	return out, each(ctx, db, query, args, func(scan scanFunc) error {
+		var parent sql.NullInt64
+		var key, blob []byte
+		if err := scan(&parent, &key, &blob); err != nil {
+			return err
+		}
+		if len(words.byID) == 0 {
+			if err := words.load(ctx, db); err != nil {
+				return err
+			}
+		}
+		facts, err := readFacts(blob, words.text)
+		if err != nil {
+			return err
+		}
+		for _, r := range usage.FoldKey(facts) {
+			if parent.Valid { // beyond the gateway's attempts: a key of its own
+				r.Key = usage.Hash(key)
+			}
+			out = append(out, r)
+		}
+		return nil
+	})
+}
+
+// Conflicts lists the observations that were kept out, by day and then as they
+// came.
+func (r *Reader) Conflicts(ctx context.Context, in usage.Range) ([]usage.ConflictPair, error) {
+	var out []usage.ConflictPair
+	err := r.eachDay(ctx, in, func(db *sql.DB) error {
+		words := newTexts()
+		if err := words.load(ctx, db); err != nil {
+			return err
+		}
+		return each(ctx, db, "SELECT fact, kept FROM conflicts ORDER BY rowid", nil, func(scan scanFunc) error {
+			var fact, kept []byte
+			if err := scan(&fact, &kept); err != nil {
+				return err
+			}
+			facts, err := readFacts(slices.Concat(fact, kept), words.text)
+			if err != nil {
+				return err
+			}
+			record := usage.Record{Key: facts[1].Key}
+			out = append(out, usage.ConflictPair{Fact: facts[0], Kept: facts[1].Position, KeptRecord: record.ID()})
+			return nil
+		})
+	})
+	return out, err
+}

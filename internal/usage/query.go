@@ -1,0 +1,100 @@
+package usage
+
+import "strings"
+
+// Batch is what a projection takes at a time: the facts of whole consecutive
+// journal entries of one origin, and what those entries refused or passed over.
+type Batch struct {
+	Origin string
+	// Through is the highest entry covered. A store skips what it already has.
+	Through uint64
+	Facts   []Fact // in journal order
+	Counts  []EntryCount
+	// Policy is the canonical JSON of the newest policy entry in the batch, nil
+	// when there is none.
+	Policy []byte
+}
+
+// EntryCount counts what one entry refused (Verdict "rejected") or passed over
+// ("ignored"), by reason.
+type EntryCount struct {
+	Seq              uint64
+	Producer         string
+	Verdict, Reason  string
+	Amount, Received int64
+}
+
+// The verdicts of EntryCount.
+const (
+	Rejected = "rejected"
+	Ignored  = "ignored"
+)
+
+// Range is a half-open range of record times in ns; a zero bound is open.
+type Range struct{ From, To int64 }
+
+// RecordFilter selects records. Zero fields do not select.
+type RecordFilter struct {
+	Range
+	ID        string // "rec_…"
+	Trace     string // 32 hex digits
+	RequestID string // as the API answered it, or the client's own X-Request-Id
+	Customer  *string
+	Limit     int // 0: DefaultLimit
+}
+
+// DefaultLimit bounds a list of records that names no limit.
+const DefaultLimit = 1000
+
+// Tally counts items of one producer by verdict: for every producer
+// sent = accepted + duplicate + conflict + rejected.
+type Tally struct {
+	Origin, Producer, Verdict, Reason string
+	Amount                            int64
+}
+
+// ConflictPair is an observation that was kept out, and the record of the one
+// with the same identity that stays.
+type ConflictPair struct {
+	Fact       Fact
+	KeptRecord string
+	Kept       Position
+}
+
+// BareRequestID is the id that the client chose or saw: without the prefix
+// that vLLM puts before an X-Request-Id and without the index of the prompt,
+// so that "cmpl-x-0", "cmpl-x" and "x" find the same request.
+func BareRequestID(id string) string {
+	for _, prefix := range requestPrefixes {
+		rest, ok := strings.CutPrefix(id, prefix)
+		if !ok {
+			continue
+		}
+		if prefix == "resp_" {
+			if i := strings.LastIndexByte(rest, '_'); i >= 0 {
+				rest = rest[:i]
+			}
+			return rest
+		}
+		if prefix == "chatcmpl-" {
+			return rest
+		}
+		base, _, _ := cutIndex(rest)
+		return base
+	}
+	return id
+}
+
+var requestPrefixes = []string{"cmpl-", "chatcmpl-", "resp_", "embd-", "pooling-", "score-", "classify-"}
+
+// Compare orders positions: (received, origin, seq, index).
+func (p Position) Compare(q Position) int { return p.compare(q) }
+
+// StableDay reports whether the fact's own time says in which UTC day its
+// record lies. It does not for an event, which may be sent again with another
+// time, nor where the time was replaced: there the first one seen decides, for
+// its key.
+func (f *Fact) StableDay() bool { return f.Domain != DomainEvent && !f.Replaced }
+
+// DecidingAttributes are the span attributes that the fold reads.
+var DecidingAttributes = []string{"gen_ai.request.max_tokens", "tollkeeper.attempts", "tollkeeper.grade"}

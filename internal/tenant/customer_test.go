@@ -1,0 +1,42 @@
+package tenant_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/tollkeeper/tollkeeper/internal/tenant"
+)
+
+func TestCustomerRules(t *testing.T) {
+	for _, good := range []tenant.Customer{
+		{ID: "acme"},
+		{ID: "A.b-c_1@example.com", TimeZone: "Europe/Berlin", Currency: "EUR"},
+		{ID: strings.Repeat("a", 63), TimeZone: "UTC"},
+	} {
+		if err := good.Check(); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, bad := range []tenant.Customer{
+		{},
+		{ID: "-acme"},
+		{ID: "a b"},
+		{ID: "a/b"},
+		{ID: "größe"},
+		{ID: strings.Repeat("a", 64)},
+		{ID: "acme", TimeZone: "Mars/Olympus"},
+		{ID: "acme", TimeZone: "Local"},
+		{ID: "acme", Currency: "euro"},
+	} {
+		if err := bad.Check(); !errors.Is(err, tenant.ErrInvalid) {
+			t.Errorf("%+v: %v", bad, err)
+		}
+	}
+	if err := (tenant.Project{Customer: "acme", ID: "chat"}).Check(); err != nil {
+		t.Error(err)
+	}
+	if err := (tenant.Project{Customer: "acme", ID: ""}).Check(); !errors.Is(err, tenant.ErrInvalid) {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,19 @@
+// Command tollkeeper meters, prices and invoices self-hosted LLM inference.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/tollkeeper/tollkeeper/internal/cli"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	p := cli.Program{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Environ: os.Environ()}
+	code := p.Run(ctx, os.Args[1:])
+	stop()
+	os.Exit(code)
+}

@@ -1,0 +1,104 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tollkeeper/tollkeeper/internal/api"
+)
+
+// Program is tollkeeper as a value. The zero Now is the system's clock.
+type Program struct {
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	Environ        []string // "NAME=value"
+	Now            func() time.Time
+}
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1 // the command ran and its answer is no, or it could not run
+	exitUsage  = 2 // the command line, the configuration or the question is wrong
+)
+
+// usageError is an error of the caller's, answered by exitUsage.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// errSilent ends a command that has already said what is wrong.
+var errSilent = errors.New("")
+
+// Run runs the command line and returns the exit code.
+func (p *Program) Run(ctx context.Context, args []string) int {
+	if p.Now == nil {
+		p.Now = time.Now
+	}
+	root := p.root()
+	root.SetArgs(args)
+	root.SetIn(p.Stdin)
+	root.SetOut(p.Stdout)
+	root.SetErr(p.Stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	if !errors.Is(err, errSilent) {
+		fmt.Fprintln(p.Stderr, "tollkeeper: "+err.Error())
+	}
+	var bad *api.Error
+	if errors.As(err, &usageError{}) || (errors.As(err, &bad) && bad.Status >= 400 && bad.Status < 500) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// env returns a variable of the program's environment.
+func (p *Program) env(name string) string {
+	for _, kv := range p.Environ {
+		if v, ok := strings.CutPrefix(kv, name+"="); ok {
+			return v
+		}
+	}
+	return ""
+}
+
+func (p *Program) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "tollkeeper",
+		Short: "Usage billing for self-hosted LLM inference",
+		Long: `tollkeeper receives what vLLM tells by OpenTelemetry, keeps it as durable and provable usage, says who used it, prices it exactly and
+invoices it. If it answered 200, it is on disk, it will be billed once, and anyone can check.`,
+		SilenceErrors: true, SilenceUsage: true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
+	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w\nSee '%s --help'", err, c.CommandPath())}
+	})
+	root.AddGroup(&cobra.Group{ID: groupRun, Title: "Run:"}, &cobra.Group{ID: groupRead, Title: "Read:"},
+		&cobra.Group{ID: groupBusiness, Title: "Customers and money:"}, &cobra.Group{ID: groupProve, Title: "Check and prove:"})
+	for _, add := range commands {
+		root.AddCommand(add(p))
+	}
+	return root
+}
+
+// Groups of the help text.
+const (
+	groupRun      = "run"
+	groupRead     = "read"
+	groupBusiness = "business"
+	groupProve    = "prove"
+)
+
+// commands makes each command; the order is the help text's.
+var commands = []func(*Program) *cobra.Command{
+	usageCommand, requestsCommand, conflictsCommand,
+}

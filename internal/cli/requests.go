@@ -1,0 +1,121 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tollkeeper/tollkeeper/internal/api"
+)
+
+func requestsCommand(p *Program) *cobra.Command {
+	var where source
+	var within rangeFlags
+	var q api.RequestsQuery
+	var format string
+	c := &cobra.Command{
+		Use: "requests", GroupID: groupRead, Args: cobra.NoArgs,
+		Short: "The billable requests, each with what it rests on",
+		Long: `The records: one for each API request, with its quantities, how good they are (grade), which rule said who pays, and the observations it
+rests on. A request is found by its trace id, by the id that the API answered, or by the X-Request-Id that the client sent.`,
+		Example: `  tollkeeper requests --trace d5fe1dc9035165ce36952daf29686b6c
+  tollkeeper requests --request-id some-user-request-id -o json
+  tollkeeper requests --customer acme --from 2026-11-24 --limit 20`,
+	}
+	where.add(c)
+	within.add(c)
+	outputFlag(c, &format)
+	customer := customerFlag(c)
+	c.Flags().StringVar(&q.ID, "id", "", "the record's id, rec_…")
+	c.Flags().StringVar(&q.Trace, "trace", "", "a trace id, 32 hex digits")
+	c.Flags().StringVar(&q.RequestID, "request-id", "", "the request's id, as the API answered it or as the client sent it")
+	c.Flags().IntVar(&q.Limit, "limit", 0, "at most so many (default 1000)")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		var err error
+		if q.From, q.To, _, err = within.parse(); err == nil {
+			err = checkOutput(format)
+		}
+		if err != nil {
+			return err
+		}
+		q.Customer = customer()
+		return where.with(c.Context(), p, func(ctx context.Context, a api.API) error {
+			r, err := a.Requests(ctx, q)
+			if err != nil {
+				return err
+			}
+			if r.More {
+				fmt.Fprintf(p.Stderr, "More records match: the first %d are shown. Use --limit, or --from and --to.\n", len(r.Records))
+			}
+			return printAnswer(p.Stdout, format, r, requestsGrid(r))
+		})
+	}
+	return c
+}
+
+func requestsGrid(r *api.Requests) *grid {
+	g := &grid{
+		columns: []string{"time", "record", "customer", "rule", "model", "input", "output", "grade", "request_id", "trace_id", "flags"},
+		numbers: []string{"input", "output"},
+	}
+	for i := range r.Records {
+		x := &r.Records[i]
+		g.rows = append(g.rows, []string{
+			x.Time, x.ID, x.Customer, x.Rule, x.Model, fmt.Sprint(x.Quantities["input_tokens"]), fmt.Sprint(x.Quantities["output_tokens"]),
+			x.Grade, x.RequestID, x.Trace, strings.Join(x.Flags, " "),
+		})
+	}
+	return g
+}
+
+func conflictsCommand(p *Program) *cobra.Command {
+	var where source
+	var within rangeFlags
+	var format string
+	c := &cobra.Command{
+		Use: "conflicts", GroupID: groupRead, Args: cobra.NoArgs,
+		Short: "Observations that were kept out because another says otherwise",
+		Long: `An observation with the identity of an earlier one (the same trace and span) and other content is a conflict: the first stays, the other is
+kept out of every bill, counted, and listed here.`,
+		Example: `  tollkeeper conflicts --data ./data
+  tollkeeper conflicts --from 2026-11-01 -o json`,
+	}
+	where.add(c)
+	within.add(c)
+	outputFlag(c, &format)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		from, to, _, err := within.parse()
+		if err == nil {
+			err = checkOutput(format)
+		}
+		if err != nil {
+			return err
+		}
+		return where.with(c.Context(), p, func(ctx context.Context, a api.API) error {
+			list, err := a.Conflicts(ctx, from, to)
+			if err != nil {
+				return err
+			}
+			return printAnswer(p.Stdout, format, list, conflictsGrid(list))
+		})
+	}
+	return c
+}
+
+func conflictsGrid(list *api.Conflicts) *grid {
+	g := &grid{
+		columns: []string{"trace_id", "span_id", "request_id", "producer", "input", "output", "journal_entry", "record", "kept_entry"},
+		numbers: []string{"input", "output", "journal_entry", "kept_entry"},
+	}
+	for i := range list.Conflicts {
+		x := &list.Conflicts[i]
+		o := &x.Observation
+		g.rows = append(g.rows, []string{
+			o.Trace, o.Span, o.RequestID, o.Producer, fmt.Sprint(o.Quantities["input_tokens"]), fmt.Sprint(o.Quantities["output_tokens"]),
+			fmt.Sprint(o.Position.Entry), x.Record, fmt.Sprint(x.Kept.Entry),
+		})
+	}
+	return g
+}

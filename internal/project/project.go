@@ -1,0 +1,128 @@
+package project
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/tollkeeper/tollkeeper/internal/journal"
+	"github.com/tollkeeper/tollkeeper/internal/usage"
+)
+
+// Journal is the log that is followed. Read calls fn for each entry from seq
+// on, in order, until fn returns an error or there are no more; entries stay
+// valid after fn returned. Wait returns when an entry at or above seq exists,
+// or the context's error.
+type Journal interface {
+	Origin() string
+	Read(ctx context.Context, from uint64, fn func(journal.Entry) error) error
+	Wait(ctx context.Context, seq uint64) error
+}
+
+// Store is what takes the facts. Apply is idempotent by (origin, Through) and
+// may be repeated after an error; Policy returns the policy that governs what
+// comes behind the origin's position.
+type Store interface {
+	Apply(ctx context.Context, b usage.Batch) error
+	Positions(ctx context.Context) (map[string]uint64, error)
+	Policy(ctx context.Context, origin string) ([]byte, error)
+}
+
+// Projector follows one journal into one store.
+type Projector struct {
+	journal Journal
+	store   Store
+	// Yield, when set, is called before each batch and returns when ingest has
+	// room to spare, or after a bounded time.
+	Yield func(ctx context.Context)
+
+	rules    *usage.Rules
+	position atomic.Uint64
+}
+
+// New returns a projector that goes on where the store is.
+func New(ctx context.Context, j Journal, s Store) (*Projector, error) {
+	p := &Projector{journal: j, store: s}
+	positions, err := s.Positions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p.position.Store(positions[j.Origin()])
+	policy, err := s.Policy(ctx, j.Origin())
+	if err != nil || policy == nil {
+		return p, err
+	}
+	p.rules, err = usage.ParsePolicy(policy)
+	return p, err
+}
+
+// Position is the highest entry that the store has.
+func (p *Projector) Position() uint64 { return p.position.Load() }
+
+// errFull ends a read when the batch is full.
+var errFull = errors.New("batch is full")
+
+// Step applies the next batch and returns how many entries it held; 0 at the
+// journal's head.
+func (p *Projector) Step(ctx context.Context) (int, error) {
+	b := builder{rules: p.rules}
+	err := p.journal.Read(ctx, p.position.Load()+1, func(e journal.Entry) error {
+		if err := b.add(e); err != nil {
+			return err
+		}
+		if b.full() {
+			return errFull
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errFull) {
+		return 0, err
+	}
+	if b.count == 0 {
+		return 0, nil
+	}
+	if err := p.store.Apply(ctx, b.batch); err != nil {
+		return 0, fmt.Errorf("projection: %w", err)
+	}
+	p.rules = b.rules
+	p.position.Store(b.batch.Through)
+	return b.count, nil
+}
+
+// CatchUp steps until the store has entry through, telling progress after each
+// batch when it is not nil.
+func (p *Projector) CatchUp(ctx context.Context, through uint64, progress func(done uint64)) error {
+	for p.position.Load() < through {
+		n, err := p.Step(ctx)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return fmt.Errorf("journal ends at entry %d, before %d", p.position.Load(), through)
+		}
+		if progress != nil {
+			progress(p.position.Load())
+		}
+	}
+	return nil
+}
+
+// Run follows the journal until the context ends or a step fails.
+func (p *Projector) Run(ctx context.Context) error {
+	for {
+		if p.Yield != nil {
+			p.Yield(ctx)
+		}
+		n, err := p.Step(ctx)
+		if err == nil && n == 0 {
+			err = p.journal.Wait(ctx, p.position.Load()+1)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}

@@ -22,6 +22,8 @@ type Batch struct {
 	// Items are lines of canonical JSON without a newline.
 	Items             [][]byte
 	Rejected, Ignored map[string]int64 // by reason
+	// Mark lets Newest find the entry by its kind.
+	Mark bool
 }
 
 // Header says what an entry is. Its canonical JSON is hashed into the tree.

@@ -405,6 +405,11 @@ func (w *writer) insert(ctx context.Context, tx *sql.Tx, group []*pending) error
 		if _, err := body.ExecContext(ctx, p.seq, p.encoding, p.body); err != nil {
 			return err
 		}
+		if p.batch.Mark {
+			if _, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO newest VALUES (?, ?)", p.batch.Kind, p.seq); err != nil {
+				return err
+			}
+		}
 		n := int64(p.seq) - 1
 		stored, err := tlog.StoredHashesForRecordHash(n, leafHash(header, p.root), w.edge)
 		if err != nil {

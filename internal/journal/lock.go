@@ -11,6 +11,16 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
+// Lock takes the lock that a writing journal in dir holds, for who must be sure
+// that there is none. Errors wrap ErrLocked.
+func Lock(dir string) (unlock func() error, err error) {
+	f, err := lockDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	return f.Close, nil
+}
+
 // lockDir takes the data directory's lock; the kernel gives it back when the
 // process ends, however it ends.
 func lockDir(dir string) (*os.File, error) {

@@ -105,6 +105,20 @@ func (r *Reader) Entry(ctx context.Context, seq uint64) (Entry, error) {
 	return out, err
 }
 
+// Newest returns the newest marked entry of a kind; found is false when there is
+// none.
+func (r *Reader) Newest(ctx context.Context, kind string) (e Entry, found bool, err error) {
+	var seq uint64
+	err = r.db.QueryRowContext(ctx, "SELECT seq FROM newest WHERE kind = ?", kind).Scan(&seq)
+	if errors.Is(err, sql.ErrNoRows) {
+		return e, false, nil
+	}
+	if err == nil {
+		e, err = r.Entry(ctx, seq)
+	}
+	return e, err == nil, err
+}
+
 // raw is an entry as it is kept.
 type raw struct {
 	seq          uint64

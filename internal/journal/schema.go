@@ -22,6 +22,8 @@ CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE entries (seq INTEGER PRIMARY KEY, header BLOB NOT NULL, root BLOB NOT NULL);
 CREATE TABLE bodies (seq INTEGER PRIMARY KEY, encoding INTEGER NOT NULL, body BLOB NOT NULL);
 CREATE TABLE hashes (id INTEGER PRIMARY KEY, hash BLOB NOT NULL);
+-- Where the newest entry of a kind is, for kinds that are asked for so. Nothing rests on it: it only saves a scan.
+CREATE TABLE newest (kind TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE checkpoint (id INTEGER PRIMARY KEY CHECK (id = 1), size INTEGER NOT NULL, note TEXT NOT NULL);
 PRAGMA user_version = 1;
 `

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync/atomic"
 
 	"github.com/tollkeeper/tollkeeper/internal/journal"
@@ -63,11 +64,14 @@ func (p *Projector) Position() uint64 { return p.position.Load() }
 // errFull ends a read when the batch is full.
 var errFull = errors.New("batch is full")
 
-// Step applies the next batch and returns how many entries it held; 0 at the
-// journal's head.
-func (p *Projector) Step(ctx context.Context) (int, error) {
+// Step applies the next batch, none above entry through, and returns how many
+// entries it held; 0 at the journal's head.
+func (p *Projector) Step(ctx context.Context, through uint64) (int, error) {
 	b := builder{rules: p.rules}
 	err := p.journal.Read(ctx, p.position.Load()+1, func(e journal.Entry) error {
+		if e.Header.Seq > through {
+			return errFull
+		}
 		if err := b.add(e); err != nil {
 			return err
 		}
@@ -90,11 +94,11 @@ func (p *Projector) Step(ctx context.Context) (int, error) {
 	return b.count, nil
 }
 
-// CatchUp steps until the store has entry through, telling progress after each
-// batch when it is not nil.
+// CatchUp steps until the store has entry through and none above it, telling
+// progress after each batch when it is not nil.
 func (p *Projector) CatchUp(ctx context.Context, through uint64, progress func(done uint64)) error {
 	for p.position.Load() < through {
-		n, err := p.Step(ctx)
+		n, err := p.Step(ctx, through)
 		if err != nil {
 			return err
 		}
@@ -114,7 +118,7 @@ func (p *Projector) Run(ctx context.Context) error {
 		if p.Yield != nil {
 			p.Yield(ctx)
 		}
-		n, err := p.Step(ctx)
+		n, err := p.Step(ctx, math.MaxUint64)
 		if err == nil && n == 0 {
 			err = p.journal.Wait(ctx, p.position.Load()+1)
 		}

@@ -1,0 +1,44 @@
+package ingest
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"strings"
+
+	"github.com/tollkeeper/tollkeeper/internal/tenant"
+)
+
+// Anonymous is the producer of requests without a credential, where none is
+// needed.
+const Anonymous = "anonymous"
+
+// authenticate names the producer: the key of a bearer token, else the verified
+// client certificate, else nobody.
+func (r *Receiver) authenticate(ctx context.Context, authorization string, state *tls.ConnectionState) (producer string, err error) {
+	if authorization != "" {
+		return r.byToken(ctx, authorization)
+	}
+	if state != nil && len(state.VerifiedChains) > 0 {
+		return "cert:" + state.VerifiedChains[0][0].Subject.CommonName, nil
+	}
+	if r.Open {
+		return Anonymous, nil
+	}
+	return "", fmt.Errorf("%w: send `authorization: Bearer tk_…`; `tollkeeper key add --role producer` makes one", tenant.ErrUnauthenticated)
+}
+
+func (r *Receiver) byToken(ctx context.Context, authorization string) (string, error) {
+	scheme, token, ok := strings.Cut(authorization, " ")
+	if !ok || !strings.EqualFold(scheme, "bearer") {
+		return "", fmt.Errorf("%w: the authorization header is not `Bearer tk_…`", tenant.ErrUnauthenticated)
+	}
+	key, err := r.Credentials.Authenticate(ctx, strings.TrimSpace(token))
+	if err != nil {
+		return "", err
+	}
+	if !key.Role.Allows(tenant.RoleProducer) {
+		return "", refuse(forbidden, "%s is a %s key: sending usage needs a producer's", key.ID, key.Role)
+	}
+	return key.ID, nil
+}

@@ -1,0 +1,228 @@
+package project
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/tollkeeper/tollkeeper/internal/usage"
+)
+
+// Reader is a projection that can be compared.
+type Reader interface {
+	Positions(ctx context.Context) (map[string]uint64, error)
+	Totals(ctx context.Context, in usage.Range, step int64) ([]usage.Total, error)
+	Records(ctx context.Context, f usage.RecordFilter) ([]usage.Record, error)
+	Tallies(ctx context.Context) ([]usage.Tally, error)
+}
+
+// The kinds of Difference.
+const (
+	DifferentTotals  = "totals"
+	DifferentRecord  = "record"
+	DifferentTallies = "tallies"
+	OtherJournals    = "other_journals" // the projection holds other journals too: not compared
+)
+
+// Difference is one way in which a projection does not follow from the journal.
+type Difference struct {
+	Kind   string `json:"kind"`
+	Place  string `json:"place"`
+	Detail string `json:"detail"`
+}
+
+const (
+	// comparedSeconds is how much of record time is compared at a time.
+	comparedSeconds = 3600
+	// moves is how often a part is compared again because a server was changing it.
+	moves = 50
+	// movePause is how long a server gets to finish its transaction.
+	movePause = 100 * time.Millisecond
+	// maxDifferences bounds what is told.
+	maxDifferences = 1000
+	// comparedRecords bounds the records read at a time.
+	comparedRecords = 10_000_000
+)
+
+// Comparison compares a projection with one made anew from the journal. A
+// server may go on projecting meanwhile: then Want follows it.
+type Comparison struct {
+	Journal *Projector // makes Want; may be behind Got
+	Want    Reader
+	Got     Reader
+	// Progress is told how many of how many hours are done.
+	Progress func(done, total uint64)
+
+	Records     int64 // that were compared
+	Differences []Difference
+}
+
+// Run compares everything. The error is about reading; what is wrong is in
+// Differences.
+func (c *Comparison) Run(ctx context.Context) error {
+	if err := c.follow(ctx); err != nil {
+		return err
+	}
+	positions, err := c.Got.Positions(ctx)
+	if err != nil {
+		return err
+	}
+	for origin := range positions {
+		if origin != c.Journal.journal.Origin() {
+			c.differ(OtherJournals, origin, "this journal alone does not explain the projection")
+			return nil
+		}
+	}
+	hours, err := c.hours(ctx)
+	if err != nil {
+		return err
+	}
+	for i, hour := range hours {
+		if err := c.settled(ctx, func() ([]Difference, error) { return c.hour(ctx, hour) }); err != nil {
+			return err
+		}
+		if c.Progress != nil {
+			c.Progress(uint64(i)+1, uint64(len(hours)))
+		}
+	}
+	return c.settled(ctx, func() ([]Difference, error) { return c.tallies(ctx) })
+}
+
+// follow brings Want to where Got is.
+func (c *Comparison) follow(ctx context.Context) error {
+	positions, err := c.Got.Positions(ctx)
+	if err != nil {
+		return err
+	}
+	return c.Journal.CatchUp(ctx, positions[c.Journal.journal.Origin()], nil)
+}
+
+// settled compares a part until it is equal, or stays different although the
+// projection has had the time to finish what it was doing.
+func (c *Comparison) settled(ctx context.Context, compare func() ([]Difference, error)) error {
+	var found []Difference
+	still := 0
+	for range moves {
+		before := c.Journal.Position()
+		if err := c.follow(ctx); err != nil {
+			return err
+		}
+		var err error
+		if found, err = compare(); err != nil || len(found) == 0 {
+			return err
+		}
+		if c.Journal.Position() != before {
+			still = 0
+		}
+		// Twice at rest: a server may be in the middle of the files of one batch.
+		if still++; still > 2 {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(movePause):
+		}
+	}
+	for _, d := range found {
+		c.differ(d.Kind, d.Place, d.Detail)
+	}
+	return nil
+}
+
+func (c *Comparison) differ(kind, place, detail string) {
+	if len(c.Differences) < maxDifferences {
+		c.Differences = append(c.Differences, Difference{kind, place, detail})
+	}
+}
+
+// hours lists the hours in which either side has usage.
+func (c *Comparison) hours(ctx context.Context) ([]int64, error) {
+	set := map[int64]bool{}
+	for _, side := range []Reader{c.Want, c.Got} {
+		totals, err := side.Totals(ctx, usage.Range{}, comparedSeconds)
+		if err != nil {
+			return nil, err
+		}
+		for i := range totals {
+			set[totals[i].Bucket] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(set)), nil
+}
+
+func (c *Comparison) hour(ctx context.Context, start int64) (found []Difference, err error) {
+	in := usage.Range{From: start * 1e9, To: (start + comparedSeconds) * 1e9}
+	place := time.Unix(start, 0).UTC().Format("2006-01-02T15:04Z")
+	want, got, err := both(ctx, c, func(r Reader) ([]usage.Total, error) { return r.Totals(ctx, in, usage.BucketSeconds) })
+	if err != nil {
+		return nil, err
+	}
+	if !reflect.DeepEqual(want, got) {
+		found = append(found, Difference{DifferentTotals, place, fmt.Sprintf("the sums of this hour are not those of its records: want %s, have %s", describe(want), describe(got))})
+	}
+	records, kept, err := both(ctx, c, func(r Reader) ([]usage.Record, error) {
+		return r.Records(ctx, usage.RecordFilter{Range: in, Limit: comparedRecords})
+	})
+	if err != nil {
+		return nil, err
+	}
+	more := differentRecords(records, kept)
+	if len(found)+len(more) == 0 {
+		c.Records += int64(len(records))
+	}
+	return append(found, more...), nil
+}
+
+func both[T any](_ context.Context, c *Comparison, read func(Reader) ([]T, error)) (want, got []T, err error) {
+	if want, err = read(c.Want); err != nil {
+		return nil, nil, err
+	}
+	got, err = read(c.Got)
+	return want, got, err
+}
+
+func describe(totals []usage.Total) string {
+	var sum usage.Quantities
+	for i := range totals {
+		sum.AddAll(totals[i].Quantities)
+	}
+	return fmt.Sprintf("%d requests, %d input and %d output tokens", sum.Get(usage.Requests), sum.Get(usage.InputTokens), sum.Get(usage.OutputTokens))
+}
+
+func differentRecords(want, got []usage.Record) (found []Difference) {
+	kept := make(map[string]*usage.Record, len(got))
+	for i := range got {
+		kept[got[i].ID()] = &got[i]
+	}
+	for i := range want {
+		id := want[i].ID()
+		have := kept[id]
+		delete(kept, id)
+		switch {
+		case have == nil:
+			found = append(found, Difference{DifferentRecord, id, "the journal says it, the projection lacks it"})
+		case !reflect.DeepEqual(want[i], *have):
+			found = append(found, Difference{DifferentRecord, id, fmt.Sprintf("the journal says %s, the projection %s", recordText(&want[i]), recordText(have))})
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(kept)) {
+		found = append(found, Difference{DifferentRecord, id, "the projection has it, the journal does not say it"})
+	}
+	return found
+}
+
+func recordText(r *usage.Record) string {
+	return fmt.Sprintf("customer %q, model %q, %v, %d observations", r.Customer, r.Model, r.Quantities, len(r.Facts))
+}
+
+func (c *Comparison) tallies(ctx context.Context) ([]Difference, error) {
+	want, got, err := both(ctx, c, func(r Reader) ([]usage.Tally, error) { return r.Tallies(ctx) })
+	if err != nil || reflect.DeepEqual(want, got) {
+		return nil, err
+	}
+	return []Difference{{DifferentTallies, "tallies", fmt.Sprintf("want %v, have %v", want, got)}}, nil
+}

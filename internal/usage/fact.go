@@ -181,11 +181,14 @@ func floorDiv(a, b int64) int64 {
 // DayOf is the number of the UTC day since 1970 that holds the time, in ns.
 func DayOf(ns int64) int64 { return floorDiv(ns, day) }
 
+// BucketSeconds is the span of one total: a quarter hour of UTC.
+const BucketSeconds = 900
+
 // BucketOf is the start, in seconds since 1970, of the UTC quarter hour that
 // holds the time, in ns.
 func BucketOf(ns int64) int64 {
 	const quarter = ahead / 4
-	return floorDiv(ns, quarter) * 900
+	return floorDiv(ns, quarter) * BucketSeconds
 }
 
 // ulidTime reads the time of a ULID (github.com/ulid/spec): 48 bits of

@@ -1,0 +1,141 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/bojanz/currency"
+
+	"github.com/tollkeeper/tollkeeper/internal/tenant"
+	"github.com/tollkeeper/tollkeeper/internal/usage"
+)
+
+// How a bad credential is answered.
+const (
+	// OnBadReject refuses for ever, as the OTLP specification has it.
+	OnBadReject = "reject"
+	// OnBadRetry answers 503: for a Collector of one's own, which would throw its
+	// data away on a refusal while the credential is repaired.
+	OnBadRetry = "retry"
+)
+
+var (
+	beams        = []string{usage.BeamsPlain, usage.BeamsFold}
+	roles        = []string{usage.RolePrefill}
+	rules        = []string{usage.RuleTag, usage.RuleRequestID, usage.RuleResource}
+	defaultOrder = usage.DefaultOrder
+	roundings    = []string{"half-even", "half-up", "half-down", "up", "down"}
+)
+
+// checkOneOf takes one of some words.
+func checkOneOf(words ...string) func(string) error {
+	return func(s string) error {
+		if slices.Contains(words, s) {
+			return nil
+		}
+		var quoted []string
+		for _, w := range words {
+			quoted = append(quoted, strconv.Quote(w))
+		}
+		return fmt.Errorf("%q is not one of %s%s", s, strings.Join(quoted, ", "), didYouMean(s, words))
+	}
+}
+
+func checkRule(s string) error {
+	if slices.Contains(rules, s) {
+		return nil
+	}
+	return fmt.Errorf("unknown rule %q, known are %s%s", s, strings.Join(rules, ", "), didYouMean(s, rules))
+}
+
+func checkRounding(s string) error { return checkOneOf(roundings...)(s) }
+
+func checkOrder(order []any) error {
+	if len(order) == 0 {
+		return errors.New("is empty: name a rule, or leave the key out")
+	}
+	for i, rule := range order {
+		if slices.Contains(order[:i], rule) {
+			return fmt.Errorf("rule %q stands twice", rule)
+		}
+	}
+	return nil
+}
+
+// checkAddress takes HOST:PORT; no host is all of them, port 0 a free one.
+func checkAddress(s string) error {
+	_, port, err := net.SplitHostPort(s)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return fmt.Errorf("%q is not HOST:PORT, such as 127.0.0.1:4317", s)
+	}
+	return nil
+}
+
+// Bounds of ingest.max_body_bytes: below, no batch of spans would fit; above,
+// a few requests at once would fill the memory of a machine.
+const (
+	minBodyBytes = 64 << 10
+	maxBodyBytes = 1 << 30
+)
+
+func checkBytes(s string) error {
+	if n, err := strconv.ParseInt(s, 10, 64); err != nil || n < minBodyBytes || n > maxBodyBytes {
+		return fmt.Errorf("%q is not a number of bytes from %d to %d", s, minBodyBytes, maxBodyBytes)
+	}
+	return nil
+}
+
+func checkPattern(s string) error {
+	re, err := regexp.Compile(s)
+	if err != nil {
+		return fmt.Errorf("%q is not a regular expression: %s", s, strings.TrimPrefix(err.Error(), "error parsing regexp: "))
+	}
+	if re.SubexpIndex("customer") < 0 {
+		return fmt.Errorf("%q has no group (?P<customer>…) that says who pays", s)
+	}
+	return nil
+}
+
+func checkID(kind string) func(string) error {
+	return func(s string) error { return tenant.CheckID(kind, s) }
+}
+
+// maxCurrencyDigits leaves out the two units of account with four places.
+const maxCurrencyDigits = 3
+
+func checkCurrency(s string) error {
+	digits, ok := currency.GetDigits(s)
+	switch codes := currency.GetCurrencyCodes(); {
+	case ok && digits <= maxCurrencyDigits:
+		return nil
+	case ok:
+		return fmt.Errorf("%s has %d decimal places, invoices have at most %d", s, digits, maxCurrencyDigits)
+	case slices.Contains(codes, strings.ToUpper(s)):
+		return fmt.Errorf("%q is not a currency of ISO 4217; did you mean %s?", s, strings.ToUpper(s))
+	default:
+		return fmt.Errorf("%q is not a currency of ISO 4217%s", s, didYouMean(s, codes))
+	}
+}
+
+func checkTimeZone(s string) error {
+	if _, err := time.LoadLocation(s); err != nil || s == "" || s == "Local" {
+		return fmt.Errorf("%q is not a time zone by its IANA name, such as UTC or Europe/Berlin", s)
+	}
+	return nil
+}
+
+func checkGrace(s string) error {
+	if d, err := time.ParseDuration(s); err != nil || d < 0 {
+		return fmt.Errorf("%q is not a duration, such as 24h or 90m", s)
+	}
+	return nil
+}

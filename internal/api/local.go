@@ -3,32 +3,52 @@ package api
 import (
 	"context"
 	"time"
+
+	"github.com/tollkeeper/tollkeeper/internal/journal"
+	"github.com/tollkeeper/tollkeeper/internal/store/business"
+	"github.com/tollkeeper/tollkeeper/internal/usage"
 )
 
-// Store is the usage projection that a Local reads.
+// Store is the usage projection.
 type Store interface {
 	UsageStore
 	RecordStore
+	Tallies(ctx context.Context) ([]usage.Tally, error)
 }
 
 // Local answers from the stores themselves.
 type Local struct {
-	Store Store
+	Usage    Store
+	Business *business.Store
+	Journal  *journal.Reader
+	// Actor is who changes something, for the audit log: "cli:USER", "key:key_…".
+	Actor string
+	// Scope is the customer whose own key asks; "" may see all.
+	Scope    string
+	Defaults Defaults
+	Now      func() time.Time
 }
 
-var _ API = (*Local)(nil)
+func (*Local) caller() {}
 
-// Usage answers API.
-func (l *Local) Usage(ctx context.Context, q UsageQuery) (*Usage, error) {
-	return SumUsage(ctx, l.Store, q)
+// Defaults are the configuration's settings of invoices, for customers that
+// have none of their own.
+type Defaults struct {
+	Currency string
+	TimeZone string
+	Rounding string
+	// Grace is how long after its end a period stays open.
+	Grace time.Duration
 }
 
-// Requests answers API.
-func (l *Local) Requests(ctx context.Context, q RequestsQuery) (*Requests, error) {
-	return ListRequests(ctx, l.Store, q)
-}
-
-// Conflicts answers API.
-func (l *Local) Conflicts(ctx context.Context, from, to time.Time) (*Conflicts, error) {
-	return ListConflicts(ctx, l.Store, from, to)
+// own returns the customer that the caller may see: its own whatever it asked
+// for.
+func (l *Local) own(customer string) (string, error) {
+	if l.Scope == "" || customer == l.Scope {
+		return customer, nil
+	}
+	if customer == "" {
+		return l.Scope, nil
+	}
+	return "", &Error{Status: 403, Message: "this key sees customer " + l.Scope + " only"}
 }

@@ -3,18 +3,45 @@ package api
 import (
 	"cmp"
 	"context"
+	"net/http"
 	"slices"
 	"time"
 
+	"github.com/tollkeeper/tollkeeper/internal/tenant"
 	"github.com/tollkeeper/tollkeeper/internal/usage"
 )
 
 // RequestsQuery asks for records. Zero fields do not select.
 type RequestsQuery struct {
-	ID, Trace, RequestID string
-	Customer             *string
-	From, To             time.Time
-	Limit                int
+	ID           string    `query:"id" doc:"rec_…"`
+	Trace        string    `query:"trace" doc:"trace id, 32 hex digits"`
+	RequestID    string    `query:"request_id" doc:"as the API answered it, or the client's X-Request-Id"`
+	Customer     string    `query:"customer" doc:"only this customer's"`
+	Unattributed bool      `query:"unattributed" doc:"only what nobody is known to pay for"`
+	From         time.Time `query:"from"`
+	To           time.Time `query:"to"`
+	Limit        int       `query:"limit" minimum:"0" doc:"at most so many; 0: 1000"`
+}
+
+// AskRequests lists records.
+var AskRequests = &Op[RequestsQuery, Requests]{
+	Name: "requests", Method: http.MethodGet, Path: "/v1/requests", Summary: "Billable requests and what they rest on",
+	Role: tenant.RoleReader, Own: true,
+	Do: func(ctx context.Context, l *Local, q *RequestsQuery) (_ *Requests, err error) {
+		if q.Customer, err = l.own(q.Customer); err != nil {
+			return nil, err
+		}
+		return listRequests(ctx, l.Usage, q)
+	},
+}
+
+// filter is the store's form of the query.
+func (q *RequestsQuery) filter() usage.RecordFilter {
+	f := usage.RecordFilter{Range: timeRange(q.From, q.To), ID: q.ID, Trace: q.Trace, RequestID: q.RequestID, Limit: q.Limit}
+	if q.Customer != "" || q.Unattributed {
+		f.Customer = &q.Customer
+	}
+	return f
 }
 
 // Requests is the answer, by time.
@@ -91,16 +118,16 @@ type RecordStore interface {
 	Conflicts(ctx context.Context, in usage.Range) ([]usage.ConflictPair, error)
 }
 
-// ListRequests answers a query from a store.
-func ListRequests(ctx context.Context, s RecordStore, q RequestsQuery) (*Requests, error) {
+// listRequests answers a query from a store.
+func listRequests(ctx context.Context, s RecordStore, q *RequestsQuery) (*Requests, error) {
 	positions, err := s.Positions(ctx)
 	if err != nil {
 		return nil, err
 	}
 	limit := cmp.Or(max(q.Limit, 0), usage.DefaultLimit)
-	records, err := s.Records(ctx, usage.RecordFilter{
-		Range: timeRange(q.From, q.To), ID: q.ID, Trace: q.Trace, RequestID: q.RequestID, Customer: q.Customer, Limit: limit + 1,
-	})
+	f := q.filter()
+	f.Limit = limit + 1 // to know whether there are more
+	records, err := s.Records(ctx, f)
 	if err != nil {
 		return nil, err
 	}
@@ -111,8 +138,22 @@ func ListRequests(ctx context.Context, s RecordStore, q RequestsQuery) (*Request
 	return out, nil
 }
 
-// ListConflicts lists what was kept out.
-func ListConflicts(ctx context.Context, s RecordStore, from, to time.Time) (*Conflicts, error) {
+// ConflictsQuery bounds the times of the conflicts; zero ones are open.
+type ConflictsQuery struct {
+	From time.Time `query:"from"`
+	To   time.Time `query:"to"`
+}
+
+// AskConflicts lists what was kept out.
+var AskConflicts = &Op[ConflictsQuery, Conflicts]{
+	Name: "conflicts", Method: http.MethodGet, Path: "/v1/conflicts", Summary: "Observations that say otherwise than the first of their identity",
+	Role: tenant.RoleReader,
+	Do: func(ctx context.Context, l *Local, q *ConflictsQuery) (*Conflicts, error) {
+		return listConflicts(ctx, l.Usage, q.From, q.To)
+	},
+}
+
+func listConflicts(ctx context.Context, s RecordStore, from, to time.Time) (*Conflicts, error) {
 	positions, err := s.Positions(ctx)
 	if err != nil {
 		return nil, err

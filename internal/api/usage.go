@@ -1,14 +1,14 @@
 package api
 
 import (
-	"cmp"
 	"context"
-	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/tollkeeper/tollkeeper/internal/tenant"
 	"github.com/tollkeeper/tollkeeper/internal/usage"
 )
 
@@ -18,10 +18,25 @@ var Dimensions = []string{"month", "day", "hour", "customer", "project", "key", 
 // UsageQuery asks for sums of usage. From and To bound the time of records,
 // half-open; a zero one is open. Both lie on quarter hours of UTC.
 type UsageQuery struct {
-	By       []string
-	From, To time.Time
-	TimeZone *time.Location // of hour, day and month; nil is UTC
-	Customer *string        // only this customer's
+	By       []string  `query:"by" doc:"dimensions: month, day, hour, customer, project, key, model, service, rule, grade"`
+	From     time.Time `query:"from" doc:"start, inclusive, on a quarter hour"`
+	To       time.Time `query:"to" doc:"end, exclusive, on a quarter hour"`
+	TimeZone string    `query:"time_zone" doc:"of hour, day and month; an IANA name, UTC when absent"`
+	Customer string    `query:"customer" doc:"only this customer's"`
+
+	zone *time.Location
+}
+
+// AskUsage sums usage.
+var AskUsage = &Op[UsageQuery, Usage]{
+	Name: "usage", Method: http.MethodGet, Path: "/v1/usage", Summary: "Sums of usage by any dimensions",
+	Role: tenant.RoleReader, Own: true,
+	Do: func(ctx context.Context, l *Local, q *UsageQuery) (_ *Usage, err error) {
+		if q.Customer, err = l.own(q.Customer); err != nil {
+			return nil, err
+		}
+		return sumUsage(ctx, l.Usage, q)
+	},
 }
 
 // Usage is the answer. Amounts are whole numbers of the quantity's base unit.
@@ -128,8 +143,11 @@ type UsageStore interface {
 	Totals(ctx context.Context, in usage.Range, step int64) ([]usage.Total, error)
 }
 
-// Check finds what is wrong with a query; the error says what to change.
-func (q *UsageQuery) Check() error {
+// check finds what is wrong with a query; the error says what to change.
+func (q *UsageQuery) check() (err error) {
+	if q.zone, err = time.LoadLocation(q.TimeZone); err != nil {
+		return badRequest("time zone %q: an IANA name such as Europe/Berlin", q.TimeZone)
+	}
 	for i, d := range q.By {
 		if !slices.Contains(Dimensions, d) {
 			return badRequest("unknown dimension %q: usage is grouped by %s", d, strings.Join(Dimensions, ", "))
@@ -151,10 +169,10 @@ func (q *UsageQuery) Check() error {
 
 const quarter = 15 * time.Minute
 
-// SumUsage answers a query from a store. The positions are read first, so all
+// sumUsage answers a query from a store. The positions are read first, so all
 // that they say is counted.
-func SumUsage(ctx context.Context, s UsageStore, q UsageQuery) (*Usage, error) {
-	if err := q.Check(); err != nil {
+func sumUsage(ctx context.Context, s UsageStore, q *UsageQuery) (*Usage, error) {
+	if err := q.check(); err != nil {
 		return nil, err
 	}
 	positions, err := s.Positions(ctx)
@@ -169,7 +187,7 @@ func SumUsage(ctx context.Context, s UsageStore, q UsageQuery) (*Usage, error) {
 	groups := map[string]*UsageRow{}
 	for i := range totals {
 		t := &totals[i]
-		if q.Customer != nil && t.Customer != *q.Customer {
+		if q.Customer != "" && t.Customer != q.Customer {
 			continue
 		}
 		u.Total.add(t.Quantities)
@@ -202,7 +220,7 @@ func formatTime(t time.Time) string {
 
 // step is the coarsest sum, in seconds, that tells the groups apart.
 func (q *UsageQuery) step() int64 {
-	utc := q.TimeZone == nil || q.TimeZone == time.UTC
+	utc := q.zone == time.UTC
 	switch {
 	case slices.Contains(q.By, "hour") && utc:
 		return 3600
@@ -234,7 +252,7 @@ func (q *UsageQuery) row(groups map[string]*UsageRow, t *usage.Total) *UsageRow 
 }
 
 func (q *UsageQuery) value(dimension string, t *usage.Total) string {
-	zone := cmp.Or(q.TimeZone, time.UTC)
+	zone := q.zone
 	switch dimension {
 	case "month":
 		return time.Unix(t.Bucket, 0).In(zone).Format("2006-01")
@@ -261,8 +279,3 @@ func (q *UsageQuery) value(dimension string, t *usage.Total) string {
 }
 
 func offset(t time.Time) string { return t.Format("Z07:00") }
-
-// badRequest is an error of the caller's: 400, and exit code 2.
-func badRequest(format string, args ...any) error {
-	return &Error{Status: 400, Message: fmt.Sprintf(format, args...)}
-}

@@ -100,5 +100,9 @@ const (
 
 // commands makes each command; the order is the help text's.
 var commands = []func(*Program) *cobra.Command{
+	serveCommand,
 	usageCommand, requestsCommand, conflictsCommand,
+	customerCommand, keyCommand, tagCommand,
+	verifyCommand, checkpointCommand, proveCommand, rebuildCommand,
+	configCommand, versionCommand,
 }

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"fmt"
 	"strings"
 
@@ -11,10 +10,8 @@ import (
 )
 
 func requestsCommand(p *Program) *cobra.Command {
-	var where source
 	var within rangeFlags
 	var q api.RequestsQuery
-	var format string
 	c := &cobra.Command{
 		Use: "requests", GroupID: groupRead, Args: cobra.NoArgs,
 		Short: "The billable requests, each with what it rests on",
@@ -24,35 +21,22 @@ rests on. A request is found by its trace id, by the id that the API answered, o
   tollkeeper requests --request-id some-user-request-id -o json
   tollkeeper requests --customer acme --from 2026-11-24 --limit 20`,
 	}
-	where.add(c)
 	within.add(c)
-	outputFlag(c, &format)
-	customer := customerFlag(c)
+	c.Flags().StringVar(&q.Customer, "customer", "", `only this customer's; --customer "" is what nobody is known to pay for`)
 	c.Flags().StringVar(&q.ID, "id", "", "the record's id, rec_…")
 	c.Flags().StringVar(&q.Trace, "trace", "", "a trace id, 32 hex digits")
 	c.Flags().StringVar(&q.RequestID, "request-id", "", "the request's id, as the API answered it or as the client sent it")
 	c.Flags().IntVar(&q.Limit, "limit", 0, "at most so many (default 1000)")
-	c.RunE = func(c *cobra.Command, _ []string) error {
-		var err error
-		if q.From, q.To, _, err = within.parse(); err == nil {
-			err = checkOutput(format)
+	return reading(p, c, api.AskRequests, func([]string) (_ *api.RequestsQuery, err error) {
+		q.Unattributed = changed(c, "customer") != nil && q.Customer == ""
+		q.From, q.To, err = within.parse()
+		return &q, err
+	}, func(r *api.Requests, _ string) *grid {
+		if r.More {
+			fmt.Fprintf(p.Stderr, "More records match: the first %d are shown. Use --limit, or --from and --to.\n", len(r.Records))
 		}
-		if err != nil {
-			return err
-		}
-		q.Customer = customer()
-		return where.with(c.Context(), p, func(ctx context.Context, a api.API) error {
-			r, err := a.Requests(ctx, q)
-			if err != nil {
-				return err
-			}
-			if r.More {
-				fmt.Fprintf(p.Stderr, "More records match: the first %d are shown. Use --limit, or --from and --to.\n", len(r.Records))
-			}
-			return printAnswer(p.Stdout, format, r, requestsGrid(r))
-		})
-	}
-	return c
+		return requestsGrid(r)
+	})
 }
 
 func requestsGrid(r *api.Requests) *grid {
@@ -71,9 +55,7 @@ func requestsGrid(r *api.Requests) *grid {
 }
 
 func conflictsCommand(p *Program) *cobra.Command {
-	var where source
 	var within rangeFlags
-	var format string
 	c := &cobra.Command{
 		Use: "conflicts", GroupID: groupRead, Args: cobra.NoArgs,
 		Short: "Observations that were kept out because another says otherwise",
@@ -82,26 +64,11 @@ kept out of every bill, counted, and listed here.`,
 		Example: `  tollkeeper conflicts --data ./data
   tollkeeper conflicts --from 2026-11-01 -o json`,
 	}
-	where.add(c)
 	within.add(c)
-	outputFlag(c, &format)
-	c.RunE = func(c *cobra.Command, _ []string) error {
-		from, to, _, err := within.parse()
-		if err == nil {
-			err = checkOutput(format)
-		}
-		if err != nil {
-			return err
-		}
-		return where.with(c.Context(), p, func(ctx context.Context, a api.API) error {
-			list, err := a.Conflicts(ctx, from, to)
-			if err != nil {
-				return err
-			}
-			return printAnswer(p.Stdout, format, list, conflictsGrid(list))
-		})
-	}
-	return c
+	return reading(p, c, api.AskConflicts, func([]string) (*api.ConflictsQuery, error) {
+		from, to, err := within.parse()
+		return &api.ConflictsQuery{From: from, To: to}, err
+	}, func(list *api.Conflicts, _ string) *grid { return conflictsGrid(list) })
 }
 
 func conflictsGrid(list *api.Conflicts) *grid {

@@ -1,25 +1,51 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"os/user"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tollkeeper/tollkeeper/internal/api"
+	"github.com/tollkeeper/tollkeeper/internal/config"
+	"github.com/tollkeeper/tollkeeper/internal/journal"
+	"github.com/tollkeeper/tollkeeper/internal/store/business"
 	"github.com/tollkeeper/tollkeeper/internal/store/sqlite"
 )
 
 // source says where a command's answers come from: a data directory or a
 // server.
-type source struct{ data string }
+type source struct {
+	data, server, config string
+	// writes is set for commands that may come before any server: they make the
+	// data directory.
+	writes bool
+	// configured is set for commands whose answer depends on the configuration.
+	configured bool
+}
 
+// add adds the flags of a command that a server can answer too.
 func (s *source) add(c *cobra.Command) {
-	c.Flags().StringVar(&s.data, "data", "", "the data directory; a server may be running on it (default: $TOLLKEEPER_DATA, else ./data)")
+	s.addData(c)
+	c.Flags().StringVar(&s.server, "server", "", "ask this server, http://HOST:PORT, with the key in $TOLLKEEPER_TOKEN (default: $TOLLKEEPER_SERVER, else --data)")
+	c.MarkFlagsMutuallyExclusive("data", "server")
+}
+
+// addData adds the flag of a command that works on a data directory alone.
+func (s *source) addData(c *cobra.Command) {
+	c.Flags().StringVar(&s.data, "data", "", "the data directory; a server may be running on it (default: $TOLLKEEPER_DATA, else what the configuration says, else ./data)")
 	_ = c.MarkFlagDirname("data")
+}
+
+// addConfig adds --config.
+func (s *source) addConfig(c *cobra.Command) {
+	c.Flags().StringVar(&s.config, "config", "", "the configuration (default: ./tollkeeper.yaml if there is one)")
+	_ = c.MarkFlagFilename("config", "yaml", "yml")
 }
 
 // Files of a data directory.
@@ -29,31 +55,134 @@ const (
 	usageDir     = "usage"
 )
 
-// directory is the data directory that the flag, the environment or the default
-// names.
-func (s *source) directory(p *Program) string {
+// What is taken where nobody names another.
+const (
+	defaultConfig = "tollkeeper.yaml"
+	defaultData   = "data"
+)
+
+// loadConfig reads the configuration that the flag names, or the default file
+// if it is there.
+func (p *Program) loadConfig(name string) (*config.Config, *config.Provenance, error) {
+	if name == "" {
+		if _, err := os.Stat(defaultConfig); err == nil {
+			name = defaultConfig
+		}
+	}
+	c, from, err := config.Load(name, p.Environ)
+	if err != nil {
+		return nil, nil, usageError{err}
+	}
+	return c, from, nil
+}
+
+// directory is the data directory that the flag, the environment, the
+// configuration or the default names. The configuration is read only when it
+// has to be: reading needs none.
+func (s *source) directory(p *Program) (string, error) {
 	if s.data != "" {
-		return s.data
+		return s.data, nil
 	}
 	if d := p.env("TOLLKEEPER_DATA"); d != "" {
-		return d
+		return d, nil
 	}
-	return "data"
+	c, _, err := p.loadConfig(s.config)
+	if err != nil {
+		return "", err
+	}
+	return cmp.Or(c.Data, defaultData), nil
 }
 
 // with opens the source for one question.
-func (s *source) with(ctx context.Context, p *Program, ask func(context.Context, api.API) error) (err error) {
-	dir := s.directory(p)
-	if _, err := os.Stat(filepath.Join(dir, journalFile)); err != nil {
-		if errors.Is(err, os.ErrNotExist) {
-			return usageError{fmt.Errorf("%s holds no journal: name the data directory of a tollkeeper with --data, or start one with `tollkeeper serve --data %s`", dir, dir)}
-		}
-		return err
+func (s *source) with(ctx context.Context, p *Program, ask func(context.Context, api.Caller) error) error {
+	server := s.server
+	if server == "" && s.data == "" {
+		server = p.env("TOLLKEEPER_SERVER")
 	}
-	reader, err := sqlite.OpenReader(ctx, filepath.Join(dir, usageDir))
+	if server != "" {
+		c, err := api.NewClient(server, p.env("TOLLKEEPER_TOKEN"))
+		if err != nil {
+			return err
+		}
+		return ask(ctx, c)
+	}
+	return s.local(ctx, p, func(ctx context.Context, l *api.Local) error { return ask(ctx, l) })
+}
+
+// local opens the data directory for one question.
+func (s *source) local(ctx context.Context, p *Program, ask func(context.Context, *api.Local) error) (err error) {
+	dir, err := s.directory(p)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, reader.Close()) }()
-	return ask(ctx, &api.Local{Store: reader})
+	if err := s.check(dir); err != nil {
+		return err
+	}
+	l := &api.Local{Actor: actor(), Now: p.Now}
+	if s.configured {
+		c, _, err := p.loadConfig(s.config)
+		if err != nil {
+			return err
+		}
+		l.Defaults = defaults(c)
+	}
+	var open closers
+	defer func() { err = errors.Join(err, open.close()) }()
+	if l.Business, err = business.Open(ctx, filepath.Join(dir, businessFile), business.Options{Now: p.Now}); err != nil {
+		return err
+	}
+	open.add(l.Business.Close)
+	if exists(filepath.Join(dir, journalFile)) {
+		if l.Journal, err = journal.OpenReader(ctx, filepath.Join(dir, journalFile)); err != nil {
+			return err
+		}
+		open.add(l.Journal.Close)
+	}
+	usage, err := sqlite.OpenReader(ctx, filepath.Join(dir, usageDir))
+	if err != nil {
+		return err
+	}
+	open.add(usage.Close)
+	l.Usage = usage
+	return ask(ctx, l)
+}
+
+// check refuses a directory that is none of ours.
+func (s *source) check(dir string) error {
+	if exists(filepath.Join(dir, journalFile)) || exists(filepath.Join(dir, businessFile)) {
+		return nil
+	}
+	if s.writes {
+		return os.MkdirAll(dir, 0o750)
+	}
+	return usageError{fmt.Errorf("%s is no data directory of tollkeeper: name one with --data, a server with --server, or start one with `tollkeeper serve --data %s`", dir, dir)}
+}
+
+func exists(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
+}
+
+// actor names who works at the shell, for the audit log.
+func actor() string {
+	if u, err := user.Current(); err == nil {
+		return "cli:" + u.Username
+	}
+	return "cli:unknown"
+}
+
+func defaults(c *config.Config) api.Defaults {
+	return api.Defaults{Currency: c.Invoice.Currency, TimeZone: c.Invoice.TimeZone, Rounding: c.Invoice.Rounding, Grace: c.Invoice.Grace}
+}
+
+// closers are closed in the reverse order of their opening.
+type closers []func() error
+
+func (c *closers) add(fn func() error) { *c = append(*c, fn) }
+
+func (c *closers) close() (err error) {
+	for i := len(*c) - 1; i >= 0; i-- {
+		err = errors.Join(err, (*c)[i]())
+	}
+	return err
 }

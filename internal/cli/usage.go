@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -20,15 +19,16 @@ func (r *rangeFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&r.zone, "time-zone", "UTC", "time zone of the dates given and shown, e.g. Europe/Berlin")
 }
 
-func (r *rangeFlags) parse() (from, to time.Time, zone *time.Location, err error) {
-	if zone, err = time.LoadLocation(r.zone); err != nil {
-		return from, to, nil, usageError{fmt.Errorf("--time-zone: %w", err)}
+func (r *rangeFlags) parse() (from, to time.Time, err error) {
+	zone, err := time.LoadLocation(r.zone)
+	if err != nil {
+		return from, to, usageError{fmt.Errorf("--time-zone: %w", err)}
 	}
 	if from, err = parseTime("--from", r.from, zone); err != nil {
-		return from, to, nil, err
+		return from, to, err
 	}
 	to, err = parseTime("--to", r.to, zone)
-	return from, to, zone, err
+	return from, to, err
 }
 
 func parseTime(flag, s string, zone *time.Location) (time.Time, error) {
@@ -46,23 +46,10 @@ func parseTime(flag, s string, zone *time.Location) (time.Time, error) {
 	return time.Time{}, usageError{fmt.Errorf("%s %q: write a date (2026-11-01), a date and time (2026-11-01T12:15) or RFC 3339", flag, s)}
 }
 
-// customerFlag is --customer, where "" asks for the unattributed.
-func customerFlag(c *cobra.Command) func() *string {
-	c.Flags().String("customer", "", `only this customer's; "" is usage that nobody is known to pay for`)
-	return func() *string {
-		if f := c.Flags().Lookup("customer"); f.Changed {
-			v := f.Value.String()
-			return &v
-		}
-		return nil
-	}
-}
-
 func usageCommand(p *Program) *cobra.Command {
-	var where source
 	var within rangeFlags
 	var by []string
-	var format string
+	var customer string
 	c := &cobra.Command{
 		Use: "usage", GroupID: groupRead, Args: cobra.NoArgs,
 		Short: "Sums of usage, by customer, model, day and more",
@@ -72,30 +59,14 @@ reasoning is part of output. An empty customer is usage that nobody is known to 
   tollkeeper usage --by customer,model --from 2026-11-01 --to 2026-12-01
   tollkeeper usage --by day --time-zone Europe/Berlin -o csv`,
 	}
-	where.add(c)
 	within.add(c)
-	outputFlag(c, &format)
-	customer := customerFlag(c)
+	c.Flags().StringVar(&customer, "customer", "", "only this customer's")
 	c.Flags().StringSliceVar(&by, "by", []string{"customer", "model"}, "group by: "+strings.Join(api.Dimensions, ", "))
 	_ = c.RegisterFlagCompletionFunc("by", cobra.FixedCompletions(api.Dimensions, cobra.ShellCompDirectiveNoFileComp))
-	c.RunE = func(c *cobra.Command, _ []string) error {
-		from, to, zone, err := within.parse()
-		if err == nil {
-			err = checkOutput(format)
-		}
-		if err != nil {
-			return err
-		}
-		q := api.UsageQuery{By: by, From: from, To: to, TimeZone: zone, Customer: customer()}
-		return where.with(c.Context(), p, func(ctx context.Context, a api.API) error {
-			u, err := a.Usage(ctx, q)
-			if err != nil {
-				return err
-			}
-			return printAnswer(p.Stdout, format, u, usageGrid(u, by, format))
-		})
-	}
-	return c
+	return reading(p, c, api.AskUsage, func([]string) (*api.UsageQuery, error) {
+		from, to, err := within.parse()
+		return &api.UsageQuery{By: by, From: from, To: to, TimeZone: within.zone, Customer: customer}, err
+	}, func(u *api.Usage, format string) *grid { return usageGrid(u, by, format) })
 }
 
 func usageGrid(u *api.Usage, by []string, format string) *grid {

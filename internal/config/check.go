@@ -16,6 +16,9 @@ import (
 	"github.com/tollkeeper/tollkeeper/internal/usage"
 )
 
+// AuthNone is ingest.auth that asks nobody for a credential.
+const AuthNone = "none"
+
 // How a bad credential is answered.
 const (
 	// OnBadReject refuses for ever, as the OTLP specification has it.
@@ -93,6 +96,17 @@ func checkBytes(s string) error {
 	}
 	return nil
 }
+
+// checkRate takes a number of requests a second; 0 is no limit.
+func checkRate(s string) error {
+	if n, err := strconv.ParseUint(s, 10, 31); err != nil || n > maxRequestsPerSecond {
+		return fmt.Errorf("%q is not a whole number of requests a second from 0 (no limit) to %d", s, maxRequestsPerSecond)
+	}
+	return nil
+}
+
+// maxRequestsPerSecond is far above what one machine takes.
+const maxRequestsPerSecond = 1_000_000
 
 func checkPattern(s string) error {
 	re, err := regexp.Compile(s)

@@ -40,13 +40,15 @@ type Listen struct {
 
 // Ingest says how usage is let in.
 type Ingest struct {
-	// Auth is "", or "none" to take usage from anybody also off loopback.
+	// Auth is "", or AuthNone to take usage from anybody also off loopback.
 	Auth string `koanf:"auth"`
 	// OnBadCredential is OnBadReject or OnBadRetry.
 	OnBadCredential string `koanf:"on_bad_credential"`
 	// MaxBodyBytes bounds a request, decompressed.
 	MaxBodyBytes int64 `koanf:"max_body_bytes"`
-	TLS          TLS   `koanf:"tls"`
+	// RequestsPerSecond bounds each producer; 0 is no bound.
+	RequestsPerSecond int64 `koanf:"requests_per_second"`
+	TLS               TLS   `koanf:"tls"`
 }
 
 // API says how the API is served.

@@ -14,9 +14,10 @@ var schema = &group{fields: []field{
 		{name: "api", shape: text{check: checkAddress, literal: true}, def: "127.0.0.1:8080", meaning: "where the API, /metrics and health answer"},
 	}}},
 	{name: "ingest", shape: &group{fields: []field{
-		{name: "auth", shape: text{check: checkOneOf("none", "")}, meaning: `"none" takes usage from anybody who reaches an address off loopback`},
+		{name: "auth", shape: text{check: checkOneOf(AuthNone, "")}, meaning: `"none" takes usage from anybody who reaches an address off loopback`},
 		{name: "on_bad_credential", shape: text{check: checkOneOf(OnBadReject, OnBadRetry)}, def: OnBadReject, meaning: "how a bad credential is answered"},
 		{name: "max_body_bytes", shape: text{check: checkBytes, literal: true}, def: "67108864", meaning: "the largest request, decompressed"},
+		{name: "requests_per_second", shape: text{check: checkRate, literal: true}, def: "0", meaning: "how many requests a second each producer may send; 0: no limit"},
 		{name: "tls", shape: tls},
 	}}},
 	{name: "api", shape: &group{fields: []field{{name: "tls", shape: tls}}}},

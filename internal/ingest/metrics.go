@@ -46,10 +46,14 @@ func NewMetrics() *Metrics {
 }
 
 // Describe implements prometheus.Collector.
-func (m *Metrics) Describe(ch chan<- *prometheus.Desc) { m.each(func(c prometheus.Collector) { c.Describe(ch) }) }
+func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
+	m.each(func(c prometheus.Collector) { c.Describe(ch) })
+}
 
 // Collect implements prometheus.Collector.
-func (m *Metrics) Collect(ch chan<- prometheus.Metric) { m.each(func(c prometheus.Collector) { c.Collect(ch) }) }
+func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
+	m.each(func(c prometheus.Collector) { c.Collect(ch) })
+}
 
 func (m *Metrics) each(fn func(prometheus.Collector)) {
 	for _, c := range []prometheus.Collector{m.requests, m.observations, m.rejected, m.ignored, m.tags, m.seconds, m.bytes, m.panics} {

@@ -1,0 +1,178 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/tollkeeper/tollkeeper/internal/tenant"
+)
+
+// Authenticator says who a token is. Errors wrap tenant.ErrUnauthenticated or
+// tenant.ErrUnavailable.
+type Authenticator interface {
+	Authenticate(ctx context.Context, token string) (tenant.Key, error)
+}
+
+// HandlerOptions are the settings of Handler. Local and Keys must be set.
+type HandlerOptions struct {
+	Local *Local
+	Keys  Authenticator
+	// Open answers requests without a token as an admin's: on loopback only.
+	Open    bool
+	Version string
+	// Ready says why the server takes no work, nil when it does.
+	Ready   func() error
+	Metrics http.Handler
+	Logger  *slog.Logger
+}
+
+// Handler serves /v1/…, /openapi.json, /healthz, /readyz and /metrics.
+func Handler(o HandlerOptions) http.Handler {
+	h := newHandler(o)
+	h.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok") })
+	h.mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := o.Ready(); err != nil {
+			plain(w, http.StatusServiceUnavailable, err.Error())
+			return
+		}
+		plain(w, http.StatusOK, "ready")
+	})
+	h.mux.Handle("GET /metrics", o.Metrics)
+	return http.NewCrossOriginProtection().Handler(h.local(h.mux))
+}
+
+// OpenAPI is the description of the API in JSON.
+func OpenAPI(version string) ([]byte, error) {
+	return newHandler(HandlerOptions{Version: version}).api.OpenAPI().MarshalJSON()
+}
+
+type handler struct {
+	HandlerOptions
+	mux *http.ServeMux
+	api huma.API
+}
+
+func newHandler(o HandlerOptions) *handler {
+	h := &handler{HandlerOptions: o, mux: http.NewServeMux()}
+	config := huma.DefaultConfig("tollkeeper", o.Version)
+	config.Info.Description = "Usage billing for self-hosted LLM inference: the same questions and answers as the commands'."
+	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "/openapi", "", ""
+	config.CreateHooks = nil // no $schema links in the answers: they are the commands' JSON
+	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"token": {Type: "http", Scheme: "bearer"}}
+	config.Security = []map[string][]string{{"token": {}}}
+	h.api = humago.New(h.mux, config)
+	h.api.UseMiddleware(func(ctx huma.Context, next func(huma.Context)) {
+		next(huma.WithValue(ctx, authorizationKey{}, ctx.Header("Authorization")))
+	})
+	for _, op := range ops {
+		op.register(h)
+	}
+	return h
+}
+
+func plain(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(text + "\n"))
+}
+
+// local refuses, on an open server, names that are not this machine's: a web
+// page could point one of its own at it (DNS rebinding).
+func (h *handler) local(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if h.Open && !loopbackName(r.Host) {
+			plain(w, http.StatusMisdirectedRequest, "this server answers as localhost only; make an admin key to reach it otherwise")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func loopbackName(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	ip := net.ParseIP(strings.Trim(host, "[]"))
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+}
+
+// answer wraps the JSON of an answer as huma wants it.
+type answer[O any] struct{ Body *O }
+
+func (op *Op[I, O]) register(h *handler) {
+	huma.Register(h.api, huma.Operation{
+		OperationID: op.Name, Method: op.Method, Path: op.Path, Summary: op.Summary,
+		Description: "Needs a " + string(op.Role) + "'s key.", MaxBodyBytes: maxAPIBody,
+		Errors: []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusServiceUnavailable},
+	}, func(ctx context.Context, in *I) (*answer[O], error) {
+		authorization, _ := ctx.Value(authorizationKey{}).(string)
+		l, err := h.as(ctx, authorization, op.Role, op.Own)
+		if err != nil {
+			return nil, err
+		}
+		out, err := op.Do(ctx, l, in)
+		if err != nil {
+			return nil, h.told(op.Name, explain(err))
+		}
+		return &answer[O]{Body: out}, nil
+	})
+}
+
+// authorizationKey carries the Authorization header in a request's context.
+type authorizationKey struct{}
+
+// maxAPIBody bounds a request's body: a price book of thousands of entries.
+const maxAPIBody = 4 << 20
+
+// told makes an error fit for a stranger: what is not meant for callers is
+// logged and answered retryably.
+func (h *handler) told(op string, err error) error {
+	var known *Error
+	if errors.As(err, &known) {
+		return known
+	}
+	if !errors.Is(err, context.Canceled) {
+		h.Logger.Error("a question failed", "op", op, "error", err)
+	}
+	return huma.ErrorWithHeaders(&Error{Status: http.StatusServiceUnavailable, Message: "the server could not answer: try again; its log says why"},
+		http.Header{"Retry-After": {"1"}})
+}
+
+// as returns the Local of who asks.
+func (h *handler) as(ctx context.Context, authorization string, need tenant.Role, own bool) (*Local, error) {
+	l := *h.Local
+	if authorization == "" && h.Open {
+		l.Actor = "local"
+		return &l, nil
+	}
+	scheme, token, _ := strings.Cut(authorization, " ")
+	if !strings.EqualFold(scheme, "bearer") {
+		return nil, &Error{Status: http.StatusUnauthorized, Message: "no token", Hint: "send `Authorization: Bearer tk_…`; `tollkeeper key add --role reader` makes one"}
+	}
+	key, err := h.Keys.Authenticate(ctx, strings.TrimSpace(token))
+	switch {
+	case errors.Is(err, tenant.ErrUnauthenticated):
+		return nil, &Error{Status: http.StatusUnauthorized, Err: err}
+	case err != nil:
+		return nil, h.told("authenticate", err)
+	case !key.Role.Allows(need):
+		return nil, &Error{Status: http.StatusForbidden, Message: key.ID + " is a " + string(key.Role) + " key; this needs a " + string(need) + "'s"}
+	case key.Customer != "" && !own:
+		return nil, &Error{Status: http.StatusForbidden, Message: key.ID + " is a customer's key; this is the operator's"}
+	}
+	l.Actor, l.Scope = "key:"+key.ID, key.Customer
+	return &l, nil
+}
+
+// Server returns an HTTP server with the timeouts of an API.
+func Server(h http.Handler) *http.Server {
+	return &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
+}

@@ -1,0 +1,10 @@
+package api
+
+// ops are all questions and commands, as they are served.
+var ops = []registered{
+	AskUsage, AskRequests, AskConflicts, AskTallies,
+	ListCustomers, AddCustomer, UpdateCustomer, ArchiveCustomer, RestoreCustomer,
+	ListProjects, AddProject, ArchiveProject,
+	ListKeys, AddKey, ArchiveKey,
+	AskAudit, AskCheckpoint, ProveRequest,
+}

@@ -1,0 +1,320 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/encoding"
+
+	"github.com/tollkeeper/tollkeeper/internal/api"
+	"github.com/tollkeeper/tollkeeper/internal/config"
+	"github.com/tollkeeper/tollkeeper/internal/ingest"
+	"github.com/tollkeeper/tollkeeper/internal/journal"
+	"github.com/tollkeeper/tollkeeper/internal/otlp"
+	"github.com/tollkeeper/tollkeeper/internal/project"
+	"github.com/tollkeeper/tollkeeper/internal/store/business"
+	"github.com/tollkeeper/tollkeeper/internal/store/sqlite"
+	"github.com/tollkeeper/tollkeeper/internal/tenant"
+)
+
+// server is everything that serves one data directory.
+type server struct {
+	config    *config.Config
+	log       *slog.Logger
+	now       func() time.Time
+	journal   *journal.Journal
+	business  *business.Store
+	store     *sqlite.Store
+	reader    *sqlite.Reader
+	live      *tenant.Live
+	projector *project.Projector
+	receiver  *ingest.Receiver
+	registry  *prometheus.Registry
+	open      closers
+	paused    bool
+	stopping  atomic.Bool
+}
+
+// newServer opens the data directory. On an error nothing stays open.
+func (p *Program) newServer(ctx context.Context, c *config.Config, log *slog.Logger) (_ *server, err error) {
+	registerCompressors()
+	s := &server{config: c, log: log, now: p.Now, registry: prometheus.NewRegistry()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.open.close())
+		}
+	}()
+	for _, step := range []func(context.Context) error{s.openJournal, s.openBusiness, s.openUsage, s.applyPolicy, s.openIngest} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+func (s *server) openJournal(ctx context.Context) error {
+	signer, err := journal.LoadSigner(s.config.SigningKey)
+	if err != nil {
+		return fmt.Errorf("signing key: %w", err)
+	}
+	s.journal, err = journal.Open(ctx, filepath.Join(s.config.Data, journalFile), journal.Options{Signer: signer, Now: s.now})
+	if err != nil {
+		return err
+	}
+	s.open.add(s.journal.Close)
+	return nil
+}
+
+func (s *server) openBusiness(ctx context.Context) (err error) {
+	if s.business, err = business.Open(ctx, filepath.Join(s.config.Data, businessFile), business.Options{Now: s.now}); err != nil {
+		return err
+	}
+	s.open.add(s.business.Close)
+	s.live, err = tenant.NewLive(ctx, s.business, s.now)
+	return err
+}
+
+func (s *server) openUsage(ctx context.Context) (err error) {
+	dir := filepath.Join(s.config.Data, usageDir)
+	if s.store, err = sqlite.Open(ctx, dir); err != nil {
+		return err
+	}
+	s.open.add(s.store.Close)
+	if s.reader, err = sqlite.OpenReader(ctx, dir); err != nil {
+		return err
+	}
+	s.open.add(s.reader.Close)
+	return nil
+}
+
+// applyPolicy appends the deciding part of the configuration when it changed.
+func (s *server) applyPolicy(ctx context.Context) error {
+	want, err := s.config.Policy().Canonical()
+	if err != nil {
+		return usageError{err}
+	}
+	have, err := newestPolicy(ctx, s.journal.Reader)
+	if err != nil {
+		return err
+	}
+	if bytes.Equal(want, have) {
+		return nil
+	}
+	seq, err := s.journal.Append(ctx, journal.Batch{Producer: "config", Kind: project.KindPolicy, Received: s.now(), Items: [][]byte{want}, Mark: true})
+	if err == nil {
+		s.log.Info("the policy changed: it governs what arrives from now on", "entry", seq)
+	}
+	return err
+}
+
+func (s *server) openIngest(ctx context.Context) (err error) {
+	policy := s.config.Policy()
+	o := ingest.Options{
+		Journal: s.journal, Credentials: s.live, Decoder: otlp.NewDecoder(policy.MatchedKeys()),
+		Open:               s.config.Ingest.Auth == config.AuthNone || !s.live.Directory().HasProducers() && s.config.Ingest.TLS.ClientCA == "",
+		RetryBadCredential: s.config.Ingest.OnBadCredential == config.OnBadRetry,
+		MaxBody:            s.config.Ingest.MaxBodyBytes, RequestsPerSecond: float64(s.config.Ingest.RequestsPerSecond),
+		Now: s.now, Logger: s.log, Metrics: ingest.NewMetrics(),
+	}
+	if o.TLS, err = s.tls(s.config.Ingest.TLS); err != nil {
+		return err
+	}
+	s.receiver = ingest.NewReceiver(o)
+	if s.projector, err = project.New(ctx, s.journal, s.store); err != nil {
+		return err
+	}
+	s.projector.Yield = s.yield
+	s.metrics(o.Metrics)
+	return nil
+}
+
+func (s *server) tls(f config.TLS) (*tls.Config, error) {
+	if f.Cert == "" {
+		return nil, nil
+	}
+	return ingest.TLSFiles{Cert: f.Cert, Key: f.Key, ClientCA: f.ClientCA}.Config(s.now, func(err error) {
+		s.log.Error("the TLS files cannot be read again; the old ones stay in force", "error", err)
+	})
+}
+
+func (s *server) metrics(m *ingest.Metrics) {
+	gauge := func(name, help string, value func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
+	}
+	size := func() float64 {
+		n, err := s.journal.Size(context.Background())
+		if err != nil {
+			return -1
+		}
+		return float64(n)
+	}
+	s.registry.MustRegister(m, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		gauge("tollkeeper_journal_entries", "Entries of the journal.", size),
+		gauge("tollkeeper_journal_queue_bytes", "Bytes that wait for a commit.", func() float64 { return float64(s.journal.Queued()) }),
+		gauge("tollkeeper_projection_entries", "Entry up to which usage is folded.", func() float64 { return float64(s.projector.Position()) }),
+		gauge("tollkeeper_projection_lag_entries", "Entries that are on disk and not folded yet.", func() float64 { return size() - float64(s.projector.Position()) }),
+	)
+}
+
+// yield lets ingest go first while it is busy, for a bounded time.
+func (s *server) yield(ctx context.Context) {
+	until := time.Now().Add(yieldTime)
+	for s.journal.Queued() > 0 && time.Now().Before(until) && ctx.Err() == nil {
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// run listens, tells where, and serves until the context ends or a part fails.
+func (s *server) run(ctx context.Context, ready func(addresses)) error {
+	grpcListener, httpListener, apiListener, err := s.listeners()
+	if err != nil {
+		return err
+	}
+	grpcServer, httpServer, apiServer := s.receiver.GRPCServer(), s.receiver.HTTPServer(), s.apiServer(apiListener)
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	failed := make(chan error, 4)
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		s.live.Run(background, func(err error) { s.log.Warn("credentials could not be refreshed", "error", err) })
+	})
+	if !s.paused {
+		wait.Go(func() { s.project(background) })
+	}
+	wait.Go(func() { failed <- grpcServer.Serve(grpcListener) })
+	wait.Go(func() { failed <- serveHTTP(httpServer, httpListener) })
+	wait.Go(func() { failed <- serveHTTP(apiServer, apiListener) })
+	ready(addresses{grpc: grpcListener.Addr().String(), http: httpListener.Addr().String(), api: apiListener.Addr().String()})
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	case err = <-s.journal.Fatal():
+	}
+	s.drain(grpcServer, httpServer, apiServer)
+	stop()
+	wait.Wait()
+	return err
+}
+
+func (s *server) listeners() (g, h, a net.Listener, err error) {
+	hint := "make a producer's key (`tollkeeper key add --role producer`), listen on 127.0.0.1, or write ingest.auth: none"
+	open := s.receiver.Open && s.config.Ingest.Auth != config.AuthNone
+	if g, err = listen("OTLP/gRPC", s.config.Listen.OTLPGRPC, open, hint); err != nil {
+		return nil, nil, nil, err
+	}
+	if h, err = listen("OTLP/HTTP", s.config.Listen.OTLPHTTP, open, hint); err != nil {
+		return nil, nil, nil, errors.Join(err, g.Close())
+	}
+	if a, err = listen("API", s.config.Listen.API, false, ""); err != nil {
+		return nil, nil, nil, errors.Join(err, g.Close(), h.Close())
+	}
+	return g, h, a, nil
+}
+
+// apiServer serves the API; on loopback it asks for no token.
+func (s *server) apiServer(l net.Listener) *http.Server {
+	server := api.Server(api.Handler(api.HandlerOptions{
+		Local: &api.Local{
+			Usage: s.reader, Business: s.business, Journal: s.journal.Reader, Defaults: defaults(s.config), Now: s.now,
+		},
+		Keys: s.live, Open: loopback(l.Addr()), Version: version(), Ready: s.ready, Logger: s.log,
+		Metrics: promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
+	}))
+	return server
+}
+
+func (s *server) ready() error {
+	if s.stopping.Load() {
+		return errors.New("stopping")
+	}
+	return nil
+}
+
+func serveHTTP(server *http.Server, l net.Listener) error {
+	var err error
+	if server.TLSConfig != nil {
+		err = server.ServeTLS(l, "", "")
+	} else {
+		err = server.Serve(l)
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// project follows the journal. What fails is tried again: usage is behind, but
+// nothing that was acknowledged is lost.
+func (s *server) project(ctx context.Context) {
+	for {
+		err := s.projector.Run(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		s.log.Error("usage could not be folded; it is tried again", "entry", s.projector.Position()+1, "error", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(projectionPause):
+		}
+	}
+}
+
+// drain finishes what was begun and refuses, retryably, what comes after.
+func (s *server) drain(g *grpc.Server, servers ...*http.Server) {
+	s.stopping.Store(true)
+	s.receiver.Stop()
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		done := make(chan struct{})
+		go func() { g.GracefulStop(); close(done) }()
+		select {
+		case <-done:
+		case <-ctx.Done():
+			g.Stop()
+		}
+	})
+	for _, server := range servers {
+		wait.Go(func() {
+			if server.Shutdown(ctx) != nil {
+				server.Close()
+			}
+		})
+	}
+	wait.Wait()
+}
+
+func (s *server) close() error { return s.open.close() }
+
+// registerCompressors gives gRPC the decompressors of OTLP. Its registry is
+// global, so it is filled here, where programs are put together.
+var registerCompressors = sync.OnceFunc(func() {
+	for _, name := range []string{"gzip", "zstd"} {
+		encoding.RegisterCompressor(ingest.Compressor(name, ingest.DefaultMaxBody))
+	}
+})
+
+// newestPolicy finds the policy in force at the journal's end.
+func newestPolicy(ctx context.Context, r *journal.Reader) ([]byte, error) {
+	e, found, err := r.Newest(ctx, project.KindPolicy)
+	if err != nil || !found || len(e.Items) != 1 {
+		return nil, err
+	}
+	return e.Items[0], nil
+}

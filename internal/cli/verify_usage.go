@@ -1,0 +1,107 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/tollkeeper/tollkeeper/internal/journal"
+	"github.com/tollkeeper/tollkeeper/internal/project"
+	"github.com/tollkeeper/tollkeeper/internal/store/business"
+	"github.com/tollkeeper/tollkeeper/internal/store/sqlite"
+)
+
+// defect is one thing that does not follow from the journal.
+type defect struct {
+	Kind   string `json:"kind"`
+	Place  string `json:"place"`
+	Detail string `json:"detail"`
+}
+
+// usageReport is what verify found about the usage projection.
+type usageReport struct {
+	Records int64    `json:"records"`
+	Defects []defect `json:"defects"`
+}
+
+// invoicesReport is what verify found about final invoices.
+type invoicesReport struct {
+	Checked int      `json:"checked"`
+	Defects []defect `json:"defects"`
+}
+
+// verifyDerived replays the journal beside the data directory, and compares
+// what is derived from it with what is kept.
+func (p *Program) verifyDerived(ctx context.Context, dir string, r *journal.Reader, v *verdict) (err error) {
+	anew, err := p.newReplay(ctx, r)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, anew.close()) }()
+	if v.Usage, err = p.verifyUsage(ctx, dir, anew); err != nil {
+		return err
+	}
+	if exists(filepath.Join(dir, businessFile)) {
+		v.Business, err = p.verifyBusiness(ctx, dir)
+	}
+	return err
+}
+
+// replay is a projection made anew, in a folder that is deleted afterwards.
+type replay struct {
+	dir       string
+	store     *sqlite.Store
+	projector *project.Projector
+}
+
+func (p *Program) newReplay(ctx context.Context, r *journal.Reader) (_ *replay, err error) {
+	a := &replay{}
+	if a.dir, err = os.MkdirTemp("", "tollkeeper-verify-"); err != nil {
+		return nil, err
+	}
+	if a.store, err = sqlite.Open(ctx, a.dir); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(a.dir))
+	}
+	if a.projector, err = project.New(ctx, r, a.store); err != nil {
+		return nil, errors.Join(err, a.close())
+	}
+	return a, nil
+}
+
+func (a *replay) close() error { return errors.Join(a.store.Close(), os.RemoveAll(a.dir)) }
+
+func (p *Program) verifyUsage(ctx context.Context, dir string, anew *replay) (_ *usageReport, err error) {
+	kept, err := sqlite.OpenReader(ctx, filepath.Join(dir, usageDir))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, kept.Close()) }()
+	bar := p.progress("usage")
+	defer bar.done()
+	c := project.Comparison{Journal: anew.projector, Want: anew.store, Got: kept, Progress: bar.to}
+	if err := c.Run(ctx); err != nil {
+		return nil, fmt.Errorf("comparing usage: %w", err)
+	}
+	out := &usageReport{Records: c.Records, Defects: []defect{}}
+	for _, d := range c.Differences {
+		out.Defects = append(out.Defects, defect(d))
+	}
+	return out, nil
+}
+
+// verifyBusiness looks for what no command of ours can make of business.db.
+func (p *Program) verifyBusiness(ctx context.Context, dir string) (_ []defect, err error) {
+	s, err := business.Open(ctx, filepath.Join(dir, businessFile), business.Options{Now: p.Now, MustExist: true})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	found, err := s.Check(ctx)
+	var out []defect
+	for _, f := range found {
+		out = append(out, defect{Kind: f.Kind, Place: f.Place, Detail: f.Found})
+	}
+	return out, err
+}

@@ -1,0 +1,42 @@
+package cli
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tollkeeper/tollkeeper/internal/usage"
+)
+
+// version is the module's version, or the commit that it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 && info.Main.Version == "(devel)" {
+			return "devel-" + s.Value[:12]
+		}
+	}
+	return info.Main.Version
+}
+
+func versionCommand(p *Program) *cobra.Command {
+	var format string
+	c := &cobra.Command{
+		Use: "version", Args: cobra.NoArgs, Short: "Which tollkeeper this is, and the version of its folding rules",
+		Example: "  tollkeeper version -o json",
+	}
+	c.Flags().StringVarP(&format, "output", "o", "text", "how to print: text or json")
+	c.RunE = func(*cobra.Command, []string) error {
+		if format == "json" {
+			return printJSON(p.Stdout, map[string]any{"version": version(), "go": runtime.Version(), "fold_version": usage.FoldVersion})
+		}
+		_, err := fmt.Fprintf(p.Stdout, "tollkeeper %s, fold v%d, %s %s/%s\n", version(), usage.FoldVersion, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+		return err
+	}
+	return c
+}

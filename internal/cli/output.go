@@ -32,6 +32,8 @@ type grid struct {
 	numbers []string // columns that hold numbers, aligned to the right
 	rows    [][]string
 	total   []string // the last row of a table, nil for none
+	// unnamed says that an empty customer or model means that it is not known.
+	unnamed bool
 }
 
 // print writes value as JSON, or the grid as a table or CSV.
@@ -96,11 +98,12 @@ func (g *grid) table(w io.Writer) error {
 	style := table.StyleLight
 	style.Options = table.OptionsNoBordersAndSeparators
 	style.Options.SeparateHeader, style.Options.SeparateFooter = true, true
+	style.Box.PaddingLeft, style.Box.PaddingRight = "", "  "
 	style.Format.Header, style.Format.Footer = text.FormatDefault, text.FormatDefault
 	t.SetStyle(style)
 	t.AppendHeader(tableRow(g.columns))
 	for _, row := range g.rows {
-		t.AppendRow(tableRow(row))
+		t.AppendRow(tableRow(g.named(row)))
 	}
 	if g.total != nil {
 		t.AppendFooter(tableRow(g.total))
@@ -112,8 +115,41 @@ func (g *grid) table(w io.Writer) error {
 		}
 	}
 	t.SetColumnConfigs(config)
-	_, err := fmt.Fprintln(w, t.Render())
+	_, err := io.WriteString(w, trimmed(t.Render()))
 	return err
+}
+
+// trimmed takes the spaces off the ends of a table's lines, and as much off its
+// rules.
+func trimmed(rendered string) string {
+	const rule = "─"
+	lines, width := strings.Split(rendered, "\n"), 0
+	for i := range lines {
+		lines[i] = strings.TrimRight(lines[i], " ")
+		if !strings.HasPrefix(lines[i], rule) {
+			width = max(width, text.StringWidthWithoutEscSequences(lines[i]))
+		}
+	}
+	for i := range lines {
+		if strings.HasPrefix(lines[i], rule) {
+			lines[i] = strings.Repeat(rule, width)
+		}
+	}
+	return strings.Join(lines, "\n") + "\n"
+}
+
+// unnamed is what a table shows where a name is not known, so that nobody takes
+// it for a gap in the table; programs get "".
+var unnamed = map[string]string{"customer": "(unattributed)", "model": "(unknown)"}
+
+func (g *grid) named(row []string) []string {
+	out := slices.Clone(row)
+	for i, name := range g.columns {
+		if g.unnamed && out[i] == "" {
+			out[i] = unnamed[name]
+		}
+	}
+	return out
 }
 
 func tableRow(cells []string) table.Row {

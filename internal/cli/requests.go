@@ -42,7 +42,7 @@ rests on. A request is found by its trace id, by the id that the API answered, o
 func requestsGrid(r *api.Requests) *grid {
 	g := &grid{
 		columns: []string{"time", "record", "customer", "rule", "model", "input", "output", "grade", "request_id", "trace_id", "flags"},
-		numbers: []string{"input", "output"},
+		numbers: []string{"input", "output"}, unnamed: true,
 	}
 	for i := range r.Records {
 		x := &r.Records[i]

@@ -71,7 +71,7 @@ reasoning is part of output. An empty customer is usage that nobody is known to 
 
 func usageGrid(u *api.Usage, by []string, format string) *grid {
 	amounts := []string{"requests", "input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens"}
-	g := &grid{columns: append(append([]string{}, by...), amounts...), numbers: amounts}
+	g := &grid{columns: append(append([]string{}, by...), amounts...), numbers: amounts, unnamed: true}
 	number := thousands
 	if format == "csv" {
 		number = func(n int64) string { return fmt.Sprint(n) }

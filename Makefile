@@ -7,7 +7,7 @@ GOLANGCI_VERSION := v2.15.0
 RACE_PACKAGES = $(shell .ci/race-packages)
 FUZZ_TIME ?= 30s
 
-.PHONY: help build test race lint golangci fuzz ci
+.PHONY: help build test race lint golangci fuzz e2e-vllm ci
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ golangci: ## golangci-lint alone (built from source once, into TOOLS)
 
 fuzz: ## fuzz every decoder for FUZZ_TIME (30s) each
 	.ci/fuzz $(FUZZ_TIME)
+
+e2e-vllm: ## a real vLLM on CPU (../shared/vllm), 240 requests by the openai client: records, counters and cents compared
+	test/e2e/vllm/run
 
 ci: ## what must hold before a commit is on main
 	.ci/run

@@ -95,7 +95,8 @@ def clients(records, seen, delta):
         check(f"{customer} requests", len(billed), len(mine))
         check(f"{customer} input_tokens", total(billed, "input_tokens"), sum(s["prompt_tokens"] for s in mine))
         check(f"{customer} output_tokens", total(billed, "output_tokens"), sum(s["completion_tokens"] for s in mine))
-        check(f"{customer} ids", collections.Counter(bare(r["request_id"]) for r in billed), collections.Counter(s["id"] for s in mine))
+        billed_ids, seen_ids = (collections.Counter(ids) for ids in ([bare(r["request_id"]) for r in billed], [s["id"] for s in mine]))
+        check(f"{customer} ids on one side only", sorted((billed_ids - seen_ids) + (seen_ids - billed_ids)), [])
     check("records of nobody the client is", sorted({r["customer"] for r in records} - {s["customer"] for s in seen}), [])
 
 

@@ -1,0 +1,95 @@
+package pricing
+
+import (
+	"fmt"
+
+	"github.com/tollkeeper/tollkeeper/internal/money"
+)
+
+// Ref is the price that was found: what a line of an invoice names as its reason.
+type Ref struct {
+	// Entry is the place in Book.Entries, from 0.
+	Entry    int           `json:"entry"`
+	Model    string        `json:"model"`
+	Customer string        `json:"customer,omitempty"`
+	From     Instant       `json:"from"`
+	To       Instant       `json:"to,omitzero"`
+	Per      int64         `json:"per"`
+	Quantity string        `json:"quantity"`
+	Price    money.Decimal `json:"price"`
+}
+
+// The ranks of a price, best first.
+const (
+	customerExact = iota
+	customerGlob
+	allExact
+	allGlob
+	ranks
+)
+
+// Schedule is every price that a quantity of a model has for a customer, at any
+// time.
+type Schedule struct {
+	book *Book
+	// Known tells whether any entry, of whatever quantity, is about the model.
+	Known  bool
+	byRank [ranks][]Ref
+}
+
+// Schedule collects the prices of one quantity of a model for a customer.
+func (b *Book) Schedule(customer, model, quantity string) *Schedule {
+	s := &Schedule{book: b}
+	if model == "" {
+		return s
+	}
+	for i := range b.Entries {
+		e := &b.Entries[i]
+		if e.Customer != "" && e.Customer != customer || !matches(e.Model, model) {
+			continue
+		}
+		s.Known = true
+		value, ok := e.price(quantity)
+		if !ok {
+			continue
+		}
+		rank := allExact
+		if e.Customer != "" {
+			rank = customerExact
+		}
+		if isGlob(e.Model) {
+			rank++
+		}
+		s.byRank[rank] = append(s.byRank[rank], Ref{i, e.Model, e.Customer, e.From, e.To, e.Per, quantity, value})
+	}
+	return s
+}
+
+// At returns the price at an instant, and false when there is none. Errors wrap
+// ErrAmbiguous.
+func (s *Schedule) At(at Instant) (Ref, bool, error) {
+	for _, refs := range s.byRank {
+		found := -1
+		for i := range refs {
+			if !s.book.Entries[refs[i].Entry].holds(at) {
+				continue
+			}
+			if found >= 0 {
+				return Ref{}, false, fmt.Errorf("%w: %s has two prices of the same rank at %s, by %q and by %q (entries %d and %d)",
+					ErrAmbiguous, refs[i].Quantity, at, refs[found].Model, refs[i].Model, refs[found].Entry, refs[i].Entry)
+			}
+			found = i
+		}
+		if found >= 0 {
+			return refs[found], true, nil
+		}
+	}
+	return Ref{}, false, nil
+}
+
+// Find returns the price of a quantity of a model for a customer at an instant,
+// and false when there is none. The customer's own price comes before that for
+// all, and within each a model's name before a glob. Errors wrap ErrAmbiguous.
+func (b *Book) Find(customer, model, quantity string, at Instant) (Ref, bool, error) {
+	return b.Schedule(customer, model, quantity).At(at)
+}

@@ -84,6 +84,9 @@ func (r *Reader) eachDay(ctx context.Context, in usage.Range, fn func(db *sql.DB
 	for _, day := range days {
 		name := dayName(day)
 		db, err := r.file(ctx, name+".db", daySchema)
+		if errors.Is(err, errUnmade) {
+			continue
+		}
 		if err == nil {
 			err = fn(db)
 		}
@@ -108,7 +111,11 @@ func (r *Reader) indexFile(ctx context.Context) (*sql.DB, error) {
 	if _, err := os.Stat(filepath.Join(r.dir, indexFile)); errors.Is(err, os.ErrNotExist) {
 		return nil, nil //nolint:nilnil // no projection is an empty projection
 	}
-	return r.file(ctx, indexFile, indexSchema)
+	db, err := r.file(ctx, indexFile, indexSchema)
+	if errors.Is(err, errUnmade) {
+		return nil, nil //nolint:nilnil // as above
+	}
+	return db, err
 }
 
 // Tallies counts every item by producer and verdict, rejected and ignored ones
@@ -151,15 +158,7 @@ func (r *Reader) Tallies(ctx context.Context) ([]usage.Tally, error) {
 // (a multiple of 900; 0: over the whole range, bucket 0) and what else they
 // share. Bounds lie on quarter hours.
 func (r *Reader) Totals(ctx context.Context, in usage.Range, step int64) ([]usage.Total, error) {
-	const second = 1_000_000_000
-	from, to := in.From/second, in.To/second
-	where, args := "", []any{}
-	if in.From != 0 {
-		where, args = " AND bucket >= ?", append(args, from)
-	}
-	if in.To != 0 {
-		where, args = where+" AND bucket < ?", append(args, to)
-	}
+	where, args := within(in)
 	bucket := "0"
 	if step > 0 {
 		bucket = fmt.Sprintf("bucket / %d * %d", step, step)
@@ -171,6 +170,23 @@ func (r *Reader) Totals(ctx context.Context, in usage.Range, step int64) ([]usag
 		}
 		return sumOthers(ctx, db, bucket, where, args, sums)
 	})
+	return totalsOf(sums), err
+}
+
+// within is the condition that a bucket lies in a range.
+func within(in usage.Range) (where string, args []any) {
+	const second = 1_000_000_000
+	if in.From != 0 {
+		where, args = " AND bucket >= ?", append(args, in.From/second)
+	}
+	if in.To != 0 {
+		where, args = where+" AND bucket < ?", append(args, in.To/second)
+	}
+	return where, args
+}
+
+// totalsOf makes a sorted list of sums, those of nothing left out.
+func totalsOf(sums map[usage.TotalKey]usage.Quantities) []usage.Total {
 	out := make([]usage.Total, 0, len(sums))
 	for k, q := range sums {
 		q = slices.DeleteFunc(q, func(x usage.Quantity) bool { return x.Amount == 0 })
@@ -180,7 +196,7 @@ func (r *Reader) Totals(ctx context.Context, in usage.Range, step int64) ([]usag
 		out = append(out, k.Total(q))
 	}
 	usage.SortTotals(out)
-	return out, err
+	return out
 }
 
 const dimColumns = "customer, project, key, rule, model, service, grade"

@@ -106,6 +106,9 @@ func open(ctx context.Context, path, schema string, write bool) (*sql.DB, error)
 	return db, nil
 }
 
+// errUnmade says that the writer has not made the schema of a file yet.
+var errUnmade = errors.New("a file of usage without a schema")
+
 // ensure creates the schema in an empty file and refuses another version.
 func ensure(ctx context.Context, db *sql.DB, schema string, write bool) error {
 	var version int
@@ -115,8 +118,10 @@ func ensure(ctx context.Context, db *sql.DB, schema string, write bool) error {
 	switch {
 	case version == format:
 		return nil
-	case version != 0 || !write:
+	case version != 0:
 		return ErrStale
+	case !write:
+		return errUnmade
 	}
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {

@@ -21,6 +21,9 @@ type Store interface {
 	Apply(ctx context.Context, b usage.Batch) error
 	Positions(ctx context.Context) (map[string]uint64, error)
 	Totals(ctx context.Context, in usage.Range, step int64) ([]usage.Total, error)
+	// TotalsAt sums the records of some customers in each range, bucket 0, as of one
+	// moment, which it names: the entries of each journal up to there and no other.
+	TotalsAt(ctx context.Context, ranges []usage.Range, customers []string) (map[string]uint64, [][]usage.Total, error)
 	Records(ctx context.Context, f usage.RecordFilter) ([]usage.Record, error)
 	Conflicts(ctx context.Context, in usage.Range) ([]usage.ConflictPair, error)
 	Tallies(ctx context.Context) ([]usage.Tally, error)
@@ -39,6 +42,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Opener) {
 	}
 	t.Run("a batch again changes nothing", func(t *testing.T) { again(t, fresh(t)) })
 	t.Run("find by id, trace, request id, customer", func(t *testing.T) { find(t, fresh(t)) })
+	t.Run("sums of one moment", func(t *testing.T) { oneMoment(t, fresh(t)) })
 	t.Run("rejected and ignored are counted once", func(t *testing.T) { counts(t, fresh(t)) })
 }
 

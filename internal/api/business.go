@@ -240,7 +240,8 @@ var ArchiveKey = &Op[ByID, None]{
 // AuditQuery narrows the audit log.
 type AuditQuery struct {
 	Subject string `query:"subject" doc:"such as customer/acme"`
-	Limit   int    `query:"limit" minimum:"0"`
+	After   int64  `query:"after" minimum:"0" doc:"only lines after this seq, to page on"`
+	Limit   int    `query:"limit" minimum:"0" maximum:"10000" doc:"at most so many; 0: 100"`
 }
 
 // Audit is the log of who changed what.
@@ -248,11 +249,14 @@ type Audit struct {
 	Changes []tenant.Change `json:"changes"`
 }
 
+// maxAudit bounds an answer, in lines.
+const maxAudit = 10_000
+
 // AskAudit reads the audit log.
 var AskAudit = &Op[AuditQuery, Audit]{
 	Name: "audit", Method: http.MethodGet, Path: "/v1/audit", Summary: "Who changed what, and when", Role: tenant.RoleAdmin,
 	Do: func(ctx context.Context, l *Local, in *AuditQuery) (*Audit, error) {
-		list, err := l.Business.Changes(ctx, business.ChangeFilter{Subject: in.Subject, Limit: in.Limit})
+		list, err := l.Business.Changes(ctx, business.ChangeFilter{Subject: in.Subject, After: in.After, Limit: min(in.Limit, maxAudit)})
 		return &Audit{Changes: append([]tenant.Change{}, list...)}, err
 	},
 }

@@ -85,6 +85,15 @@ var statusOf = []struct {
 	{business.ErrFull, http.StatusServiceUnavailable},
 }
 
+// hinted adds to an error of the stores what to do next.
+func hinted(err error, hint string) error {
+	var known *Error
+	if errors.As(explain(err), &known) && known.Hint == "" {
+		return &Error{Status: known.Status, Message: known.Message, Err: known.Err, Hint: hint}
+	}
+	return err
+}
+
 // explain gives an error of the stores its status. What has none is ours, and
 // may be tried again.
 func explain(err error) error {

@@ -26,8 +26,7 @@ type HandlerOptions struct {
 	Local *Local
 	Keys  Authenticator
 	// Open answers requests without a token as an admin's: on loopback only.
-	Open    bool
-	Version string
+	Open bool
 	// Ready says why the server takes no work, nil when it does.
 	Ready   func() error
 	Metrics http.Handler
@@ -49,10 +48,12 @@ func Handler(o HandlerOptions) http.Handler {
 	return http.NewCrossOriginProtection().Handler(h.local(h.mux))
 }
 
-// OpenAPI is the description of the API in JSON.
-func OpenAPI(version string) ([]byte, error) {
-	return newHandler(HandlerOptions{Version: version}).api.OpenAPI().MarshalJSON()
-}
+// version is the API's own, not the program's: its parts before the last dot
+// change when a client may have to.
+const version = "1.0.0"
+
+// OpenAPI is the description of the API in YAML: api/openapi.yaml.
+func OpenAPI() ([]byte, error) { return newHandler(HandlerOptions{}).api.OpenAPI().YAML() }
 
 type handler struct {
 	HandlerOptions
@@ -62,15 +63,16 @@ type handler struct {
 
 func newHandler(o HandlerOptions) *handler {
 	h := &handler{HandlerOptions: o, mux: http.NewServeMux()}
-	config := huma.DefaultConfig("tollkeeper", o.Version)
+	config := huma.DefaultConfig("tollkeeper", version)
 	config.Info.Description = "Usage billing for self-hosted LLM inference: the same questions and answers as the commands'."
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "/openapi", "", ""
-	config.CreateHooks = nil // no $schema links in the answers: they are the commands' JSON
+	config.CreateHooks = nil                   // no $schema links in the answers: they are the commands' JSON
+	config.RejectUnknownQueryParameters = true // a misspelt filter would answer too much
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"token": {Type: "http", Scheme: "bearer"}}
 	config.Security = []map[string][]string{{"token": {}}}
 	h.api = humago.New(h.mux, config)
 	h.api.UseMiddleware(func(ctx huma.Context, next func(huma.Context)) {
-		next(huma.WithValue(ctx, authorizationKey{}, ctx.Header("Authorization")))
+		next(huma.WithValue(ctx, callerKey{}, callerOf(ctx)))
 	})
 	for _, op := range ops {
 		op.register(h)
@@ -113,8 +115,8 @@ func (op *Op[I, O]) register(h *handler) {
 		Description: "Needs a " + string(op.Role) + "'s key.", MaxBodyBytes: maxAPIBody,
 		Errors: []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusServiceUnavailable},
 	}, func(ctx context.Context, in *I) (*answer[O], error) {
-		authorization, _ := ctx.Value(authorizationKey{}).(string)
-		l, err := h.as(ctx, authorization, op.Role, op.Own)
+		c, _ := ctx.Value(callerKey{}).(caller)
+		l, err := h.as(ctx, c, op.Role, op.Own)
 		if err != nil {
 			return nil, err
 		}
@@ -126,8 +128,23 @@ func (op *Op[I, O]) register(h *handler) {
 	})
 }
 
-// authorizationKey carries the Authorization header in a request's context.
-type authorizationKey struct{}
+// caller is what a request says about who asks.
+type caller struct {
+	authorization string
+	// forwarded says that a proxy stands between: whoever asks is not on this
+	// machine, although the connection is.
+	forwarded bool
+}
+
+// callerKey carries the caller in a request's context.
+type callerKey struct{}
+
+func callerOf(ctx huma.Context) caller {
+	return caller{
+		authorization: ctx.Header("Authorization"),
+		forwarded:     ctx.Header("Forwarded") != "" || ctx.Header("X-Forwarded-For") != "" || ctx.Header("X-Real-Ip") != "",
+	}
+}
 
 // maxAPIBody bounds a request's body: a price book of thousands of entries.
 const maxAPIBody = 4 << 20
@@ -147,13 +164,13 @@ func (h *handler) told(op string, err error) error {
 }
 
 // as returns the Local of who asks.
-func (h *handler) as(ctx context.Context, authorization string, need tenant.Role, own bool) (*Local, error) {
+func (h *handler) as(ctx context.Context, c caller, need tenant.Role, own bool) (*Local, error) {
 	l := *h.Local
-	if authorization == "" && h.Open {
+	if c.authorization == "" && h.Open && !c.forwarded {
 		l.Actor = "local"
 		return &l, nil
 	}
-	scheme, token, _ := strings.Cut(authorization, " ")
+	scheme, token, _ := strings.Cut(c.authorization, " ")
 	if !strings.EqualFold(scheme, "bearer") {
 		return nil, &Error{Status: http.StatusUnauthorized, Message: "no token", Hint: "send `Authorization: Bearer tk_…`; `tollkeeper key add --role reader` makes one"}
 	}

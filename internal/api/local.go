@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tollkeeper/tollkeeper/internal/journal"
+	"github.com/tollkeeper/tollkeeper/internal/money"
 	"github.com/tollkeeper/tollkeeper/internal/store/business"
 	"github.com/tollkeeper/tollkeeper/internal/usage"
 )
@@ -36,7 +37,7 @@ func (*Local) caller() {}
 type Defaults struct {
 	Currency string
 	TimeZone string
-	Rounding string
+	Rounding money.Rounding
 	// Grace is how long after its end a period stays open.
 	Grace time.Duration
 }

@@ -6,5 +6,5 @@ var ops = []registered{
 	ListCustomers, AddCustomer, UpdateCustomer, ArchiveCustomer, RestoreCustomer,
 	ListProjects, AddProject, ArchiveProject,
 	ListKeys, AddKey, ArchiveKey,
-	AskAudit, AskCheckpoint, ProveRequest,
+	MakeTag, RotateTags, AskAudit, AskCheckpoint, ProveRequest,
 }

@@ -3,8 +3,10 @@ package api
 import (
 	"cmp"
 	"context"
+	"encoding/hex"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tollkeeper/tollkeeper/internal/tenant"
@@ -20,7 +22,7 @@ type RequestsQuery struct {
 	Unattributed bool      `query:"unattributed" doc:"only what nobody is known to pay for"`
 	From         time.Time `query:"from"`
 	To           time.Time `query:"to"`
-	Limit        int       `query:"limit" minimum:"0" doc:"at most so many; 0: 1000"`
+	Limit        int       `query:"limit" minimum:"0" maximum:"100000" doc:"at most so many; 0: 1000"`
 }
 
 // AskRequests lists records.
@@ -35,9 +37,15 @@ var AskRequests = &Op[RequestsQuery, Requests]{
 	},
 }
 
+// traceBytes is the length of a trace id (W3C Trace Context).
+const traceBytes = 16
+
+// maxRequests bounds an answer, which is made in memory: about 100 MiB.
+const maxRequests = 100_000
+
 // filter is the store's form of the query.
 func (q *RequestsQuery) filter() usage.RecordFilter {
-	f := usage.RecordFilter{Range: timeRange(q.From, q.To), ID: q.ID, Trace: q.Trace, RequestID: q.RequestID, Limit: q.Limit}
+	f := usage.RecordFilter{Range: timeRange(q.From, q.To), ID: q.ID, Trace: strings.ToLower(q.Trace), RequestID: q.RequestID, Limit: q.Limit}
 	if q.Customer != "" || q.Unattributed {
 		f.Customer = &q.Customer
 	}
@@ -124,7 +132,16 @@ func listRequests(ctx context.Context, s RecordStore, q *RequestsQuery) (*Reques
 	if err != nil {
 		return nil, err
 	}
-	limit := cmp.Or(max(q.Limit, 0), usage.DefaultLimit)
+	if raw, err := hex.DecodeString(q.Trace); err != nil || q.Trace != "" && len(raw) != traceBytes {
+		return nil, badRequest("trace %q: a trace id is 32 hex digits", q.Trace)
+	}
+	if q.ID != "" && !recordID(q.ID) {
+		return nil, badRequest("id %q: a record's id begins with rec_", q.ID)
+	}
+	if q.Limit < 0 || q.Limit > maxRequests {
+		return nil, badRequest("limit %d: from 1 to %d; narrow the range of time to see others", q.Limit, maxRequests)
+	}
+	limit := cmp.Or(q.Limit, usage.DefaultLimit)
 	f := q.filter()
 	f.Limit = limit + 1 // to know whether there are more
 	records, err := s.Records(ctx, f)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"time"
 
@@ -41,7 +42,8 @@ func (p *Program) Run(ctx context.Context, args []string) int {
 	if p.Now == nil {
 		p.Now = time.Now
 	}
-	root := p.root()
+	root, began := p.root(), false
+	marked(root, &began)
 	root.SetArgs(args)
 	root.SetIn(p.Stdin)
 	root.SetOut(p.Stdout)
@@ -53,11 +55,33 @@ func (p *Program) Run(ctx context.Context, args []string) int {
 	if !errors.Is(err, errSilent) {
 		fmt.Fprintln(p.Stderr, "tollkeeper: "+err.Error())
 	}
-	var bad *api.Error
-	if errors.As(err, &usageError{}) || (errors.As(err, &bad) && bad.Status >= 400 && bad.Status < 500) {
+	if !began || isUsage(err) {
 		return exitUsage
 	}
 	return exitFailed
+}
+
+// marked tells by began whether a command ran: an error before is the command
+// line's.
+func marked(c *cobra.Command, began *bool) {
+	if run := c.RunE; run != nil {
+		c.RunE = func(c *cobra.Command, args []string) error {
+			*began = true
+			return run(c, args)
+		}
+	}
+	for _, child := range c.Commands() {
+		marked(child, began)
+	}
+}
+
+// isUsage tells a question that was wrong from one whose answer is no.
+func isUsage(err error) bool {
+	var bad *api.Error
+	if errors.As(err, &bad) {
+		return bad.Status == http.StatusBadRequest || bad.Status == http.StatusUnprocessableEntity
+	}
+	return errors.As(err, &usageError{})
 }
 
 // env returns a variable of the program's environment.
@@ -101,8 +125,8 @@ const (
 // commands makes each command; the order is the help text's.
 var commands = []func(*Program) *cobra.Command{
 	serveCommand,
-	usageCommand, requestsCommand, conflictsCommand,
-	customerCommand, keyCommand, tagCommand,
+	usageCommand, requestsCommand, conflictsCommand, tallyCommand,
+	customerCommand, keyCommand, tagCommand, auditCommand,
 	verifyCommand, checkpointCommand, proveCommand, rebuildCommand,
 	configCommand, versionCommand,
 }

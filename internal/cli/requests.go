@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -31,25 +32,35 @@ rests on. A request is found by its trace id, by the id that the API answered, o
 		q.Unattributed = changed(c, "customer") != nil && q.Customer == ""
 		q.From, q.To, err = within.parse()
 		return &q, err
-	}, func(r *api.Requests, _ string) *grid {
+	}, func(r *api.Requests, format string) *grid {
 		if r.More {
 			fmt.Fprintf(p.Stderr, "More records match: the first %d are shown. Use --limit, or --from and --to.\n", len(r.Records))
 		}
-		return requestsGrid(r)
+		return requestsGrid(r, format)
 	})
 }
 
-func requestsGrid(r *api.Requests) *grid {
+// requestsGrid leaves out of a table what makes it wider than a screen.
+func requestsGrid(r *api.Requests, format string) *grid {
 	g := &grid{
-		columns: []string{"time", "record", "customer", "rule", "model", "input", "output", "grade", "request_id", "trace_id", "flags"},
+		columns: []string{"time", "record", "customer", "rule", "model", "input", "output", "grade", "flags", "request_id"},
 		numbers: []string{"input", "output"}, unnamed: true,
+	}
+	if format == "csv" {
+		g.columns = append(g.columns, "trace_id")
 	}
 	for i := range r.Records {
 		x := &r.Records[i]
-		g.rows = append(g.rows, []string{
+		row := []string{
 			x.Time, x.ID, x.Customer, x.Rule, x.Model, fmt.Sprint(x.Quantities["input_tokens"]), fmt.Sprint(x.Quantities["output_tokens"]),
-			x.Grade, x.RequestID, x.Trace, strings.Join(x.Flags, " "),
-		})
+			x.Grade, strings.Join(x.Flags, " "), x.RequestID,
+		}
+		if format == "csv" {
+			row = append(row, x.Trace)
+		} else if t, err := time.Parse(time.RFC3339Nano, x.Time); err == nil {
+			row[0] = t.Format("2006-01-02T15:04:05Z07:00")
+		}
+		g.rows = append(g.rows, row)
 	}
 	return g
 }

@@ -30,7 +30,7 @@ var update = flag.Bool("update", false, "write the golden files")
 //
 //	serve [FLAG…]       starts `tollkeeper serve --data data` on free ports, waits until it is ready, and sets
 //	                    $API, $OTLP_HTTP (both http://HOST:PORT), $OTLP_GRPC; its log is server.log
-//	stop                ends it by SIGTERM and wants exit code 0
+//	end                 ends it by SIGTERM and wants exit code 0
 //	post [CASE|FILE…]   sends the bodies of a recording (testdata/recordings/vllm-0.32.0/CASE) or a file (.pb, .json)
 //	                    to $OTLP_HTTP with $TOKEN, if set, and waits until usage has them; ! post wants another answer
 //	                    than 200; the answers are its standard output
@@ -54,7 +54,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"serve": scriptServe, "stop": scriptStop, "post": scriptPost, "emit": scriptEmit,
+			"serve": scriptServe, "end": scriptEnd, "post": scriptPost, "emit": scriptEmit,
 			"get": scriptGet, "plain": scriptPlain, "sql": scriptSQL, "flip": scriptFlip,
 		},
 	})
@@ -103,7 +103,7 @@ func (s *scriptServer) kill() {
 	}
 }
 
-func scriptStop(ts *testscript.TestScript, _ bool, _ []string) {
+func scriptEnd(ts *testscript.TestScript, _ bool, _ []string) {
 	s := serverOf(ts)
 	ts.Check(s.cmd.Process.Signal(syscall.SIGTERM))
 	err := s.cmd.Wait()

@@ -184,7 +184,11 @@ func (s *server) run(ctx context.Context, ready func(addresses)) error {
 	if err != nil {
 		return err
 	}
-	grpcServer, httpServer, apiServer := s.receiver.GRPCServer(), s.receiver.HTTPServer(), s.apiServer(apiListener)
+	grpcServer, httpServer := s.receiver.GRPCServer(), s.receiver.HTTPServer()
+	apiServer, err := s.apiServer(apiListener)
+	if err != nil {
+		return errors.Join(err, grpcListener.Close(), httpListener.Close(), apiListener.Close())
+	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	failed := make(chan error, 4)
@@ -226,15 +230,16 @@ func (s *server) listeners() (g, h, a net.Listener, err error) {
 }
 
 // apiServer serves the API; on loopback it asks for no token.
-func (s *server) apiServer(l net.Listener) *http.Server {
+func (s *server) apiServer(l net.Listener) (_ *http.Server, err error) {
 	server := api.Server(api.Handler(api.HandlerOptions{
 		Local: &api.Local{
 			Usage: s.reader, Business: s.business, Journal: s.journal.Reader, Defaults: defaults(s.config), Now: s.now,
 		},
-		Keys: s.live, Open: loopback(l.Addr()), Version: version(), Ready: s.ready, Logger: s.log,
+		Keys: s.live, Open: loopback(l.Addr()), Ready: s.ready, Logger: s.log,
 		Metrics: promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
 	}))
-	return server
+	server.TLSConfig, err = s.tls(s.config.API.TLS)
+	return server, err
 }
 
 func (s *server) ready() error {

@@ -14,6 +14,7 @@ import (
 	"github.com/tollkeeper/tollkeeper/internal/api"
 	"github.com/tollkeeper/tollkeeper/internal/config"
 	"github.com/tollkeeper/tollkeeper/internal/journal"
+	"github.com/tollkeeper/tollkeeper/internal/money"
 	"github.com/tollkeeper/tollkeeper/internal/store/business"
 	"github.com/tollkeeper/tollkeeper/internal/store/sqlite"
 )
@@ -128,7 +129,7 @@ func (s *source) local(ctx context.Context, p *Program, ask func(context.Context
 	}
 	var open closers
 	defer func() { err = errors.Join(err, open.close()) }()
-	if l.Business, err = business.Open(ctx, filepath.Join(dir, businessFile), business.Options{Now: p.Now}); err != nil {
+	if l.Business, err = business.Open(ctx, filepath.Join(dir, businessFile), business.Options{Now: p.Now, MustExist: !s.writes}); err != nil {
 		return err
 	}
 	open.add(l.Business.Close)
@@ -172,7 +173,7 @@ func actor() string {
 }
 
 func defaults(c *config.Config) api.Defaults {
-	return api.Defaults{Currency: c.Invoice.Currency, TimeZone: c.Invoice.TimeZone, Rounding: c.Invoice.Rounding, Grace: c.Invoice.Grace}
+	return api.Defaults{Currency: c.Invoice.Currency, TimeZone: c.Invoice.TimeZone, Rounding: money.Rounding(c.Invoice.Rounding), Grace: c.Invoice.Grace}
 }
 
 // closers are closed in the reverse order of their opening.

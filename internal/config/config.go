@@ -51,7 +51,8 @@ type Ingest struct {
 	TLS               TLS   `koanf:"tls"`
 }
 
-// API says how the API is served.
+// API says how the API is served. Its TLS has no ClientCA: who asks says so by
+// a token.
 type API struct {
 	TLS TLS `koanf:"tls"`
 }

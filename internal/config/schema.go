@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 )
 
@@ -20,7 +21,7 @@ var schema = &group{fields: []field{
 		{name: "requests_per_second", shape: text{check: checkRate, literal: true}, def: "0", meaning: "how many requests a second each producer may send; 0: no limit"},
 		{name: "tls", shape: tls},
 	}}},
-	{name: "api", shape: &group{fields: []field{{name: "tls", shape: tls}}}},
+	{name: "api", shape: &group{fields: []field{{name: "tls", shape: serverTLS}}}},
 	{name: "signing_key", shape: text{}, path: true, meaning: "the private key of checkpoints"},
 	{name: "engines", shape: list{of: &group{fields: []field{
 		{name: "match", shape: attributes{}, required: true},
@@ -46,11 +47,15 @@ var schema = &group{fields: []field{
 	}}},
 }}
 
-var tls = &group{fields: []field{
+var serverTLS = &group{fields: []field{
 	{name: "cert", shape: text{}, path: true, meaning: "the certificate chain, PEM"},
 	{name: "key", shape: text{}, path: true, meaning: "its private key, PEM"},
-	{name: "client_ca", shape: text{}, path: true, meaning: "the authorities whose client certificates are let in, PEM"},
 }}
+
+// tls is serverTLS with mutual TLS, by which a producer can say who it is.
+var tls = &group{fields: append(slices.Clone(serverTLS.fields),
+	field{name: "client_ca", shape: text{}, path: true, meaning: "the authorities whose client certificates are let in, PEM"},
+)}
 
 // Key describes one key of tollkeeper.yaml that holds a value or a list.
 type Key struct {

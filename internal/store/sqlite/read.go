@@ -334,8 +334,13 @@ func readRecords(ctx context.Context, db *sql.DB, query string, args []any) ([]u
 	})
 }
 
-// Conflicts lists the observations that were kept out, by day and then as they
-// came.
+// contains tells whether a time lies in a range.
+func contains(in usage.Range, at int64) bool {
+	return (in.From == 0 || at >= in.From) && (in.To == 0 || at < in.To)
+}
+
+// Conflicts lists the observations that were kept out and whose time lies in
+// the range, by day and then as they came.
 func (r *Reader) Conflicts(ctx context.Context, in usage.Range) ([]usage.ConflictPair, error) {
 	var out []usage.ConflictPair
 	err := r.eachDay(ctx, in, func(db *sql.DB) error {
@@ -351,6 +356,9 @@ func (r *Reader) Conflicts(ctx context.Context, in usage.Range) ([]usage.Conflic
 			facts, err := readFacts(slices.Concat(fact, kept), words.text)
 			if err != nil {
 				return err
+			}
+			if !contains(in, facts[0].Time) {
+				return nil
 			}
 			record := usage.Record{Key: facts[1].Key}
 			out = append(out, usage.ConflictPair{Fact: facts[0], Kept: facts[1].Position, KeptRecord: record.ID()})

@@ -6,8 +6,10 @@ GOLANGCI_VERSION := v2.15.0
 # Packages with goroutines: the race detector's slowness is spent on these alone.
 RACE_PACKAGES = $(shell .ci/race-packages)
 FUZZ_TIME ?= 30s
+CASES ?= 1000000
+PROPERTY_PACKAGES := ./internal/money ./internal/rating
 
-.PHONY: help build test race lint golangci fuzz e2e-vllm ci
+.PHONY: help build test properties race lint golangci fuzz e2e-vllm ci
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +19,9 @@ build: ## compile everything
 
 test: ## run all tests
 	$(GO) test ./...
+
+properties: ## try CASES (1000000) random cases of each property that money rests on
+	TOLLKEEPER_PROPERTIES=$(CASES) $(GO) test -count=1 -timeout=0 -v $(PROPERTY_PACKAGES)
 
 race: ## run the tests of the packages that have goroutines under the race detector
 	$(GO) test -race $(RACE_PACKAGES)

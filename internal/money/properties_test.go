@@ -12,21 +12,18 @@ import (
 	"github.com/tollkeeper/tollkeeper/internal/money"
 )
 
-// checks makes the next properties try n random cases, or as many as `make
-// properties` asks for, unless -rapid.checks says a number.
+// checks makes the properties of a test try n random cases, or as many as `make
+// properties` asks for.
 func checks(t *testing.T, n string) {
 	t.Helper()
-	f := flag.Lookup("rapid.checks")
-	if f.Value.String() != f.DefValue {
-		return
-	}
 	if all := os.Getenv("TOLLKEEPER_PROPERTIES"); all != "" {
 		n = all
 	}
-	if err := f.Value.Set(n); err != nil {
+	before := flag.Lookup("rapid.checks").Value.String()
+	if err := flag.Set("rapid.checks", n); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = f.Value.Set(f.DefValue) })
+	t.Cleanup(func() { _ = flag.Set("rapid.checks", before) })
 }
 
 // decimals draws numbers of every size that a charge can have, many of them a

@@ -62,13 +62,13 @@ var maxPrice = money.FromInt(1_000_000_000_000_000_000)
 func (b *Book) Check() []Problem {
 	c := &checker{book: b, said: map[saying]bool{}}
 	if err := (money.Currency{Code: b.Currency, Digits: 2}).Check(); err != nil {
-		c.add(-1, KindValue, "the currency %q is no code of three letters, as in ISO 4217", b.Currency)
+		c.addf(-1, KindValue, "the currency %q is no code of three letters, as in ISO 4217", b.Currency)
 	}
 	switch n := len(b.Entries); {
 	case n == 0:
-		c.add(-1, KindEmpty, "there is no entry, so all usage would be unpriced")
+		c.addf(-1, KindEmpty, "there is no entry, so all usage would be unpriced")
 	case n > MaxEntries:
-		c.add(-1, KindValue, "there are %d entries, at most %d are possible", n, MaxEntries)
+		c.addf(-1, KindValue, "there are %d entries, at most %d are possible", n, MaxEntries)
 		return c.problems
 	}
 	for i := range b.Entries {
@@ -93,14 +93,14 @@ type saying struct {
 	kind  Kind
 }
 
-func (c *checker) once(entry int, kind Kind, format string, args ...any) {
+func (c *checker) oncef(entry int, kind Kind, format string, args ...any) {
 	if k := (saying{entry, kind}); !c.said[k] {
 		c.said[k] = true
-		c.add(entry, kind, format, args...)
+		c.addf(entry, kind, format, args...)
 	}
 }
 
-func (c *checker) add(entry int, kind Kind, format string, args ...any) {
+func (c *checker) addf(entry int, kind Kind, format string, args ...any) {
 	p := Problem{Kind: kind, Entry: entry, Text: fmt.Sprintf(format, args...)}
 	if entry >= 0 {
 		p.Line = c.book.Entries[entry].Line
@@ -121,27 +121,27 @@ func (c *checker) entry(i int) {
 	e := &c.book.Entries[i]
 	switch {
 	case e.Model == "":
-		c.add(i, KindValue, "model is empty: name one, or \"*\" for all")
+		c.addf(i, KindValue, "model is empty: name one, or \"*\" for all")
 	case len(e.Model) > MaxModelBytes:
-		c.add(i, KindValue, "model is longer than %d bytes", MaxModelBytes)
+		c.addf(i, KindValue, "model is longer than %d bytes", MaxModelBytes)
 	case !utf8.ValidString(e.Model), !utf8.ValidString(e.Customer):
-		c.add(i, KindValue, "model or customer is no UTF-8")
+		c.addf(i, KindValue, "model or customer is no UTF-8")
 	case e.From < firstInstant, e.From > lastInstant, e.To < firstInstant, e.To > lastInstant:
-		c.add(i, KindValue, "a bound lies outside of the years 0 to 9999")
+		c.addf(i, KindValue, "a bound lies outside of the years 0 to 9999")
 	case e.To != 0 && e.To <= e.From:
-		c.add(i, KindValue, "to, %s, is not after from, %s", e.To, e.From)
+		c.addf(i, KindValue, "to, %s, is not after from, %s", e.To, e.From)
 	case e.Per < 1 || e.Per > MaxPer:
-		c.add(i, KindValue, "per is %d, want 1 to %d", e.Per, int64(MaxPer))
+		c.addf(i, KindValue, "per is %d, want 1 to %d", e.Per, int64(MaxPer))
 	}
 	if e.Per >= 1 && !money.Terminates(e.Per) {
-		c.add(i, KindInexact, "per is %d: prices are exact only per a product of 2s and 5s, such as 1, 1000 or 1000000", e.Per)
+		c.addf(i, KindInexact, "per is %d: prices are exact only per a product of 2s and 5s, such as 1, 1000 or 1000000", e.Per)
 	}
 	for _, bound := range []struct {
 		name string
 		at   Instant
 	}{{"from", e.From}, {"to", e.To}} {
 		if bound.at%QuarterHour != 0 {
-			c.add(i, KindQuarterHour, "%s is %s: prices change on quarter hours only, at :00, :15, :30 and :45", bound.name, bound.at)
+			c.addf(i, KindQuarterHour, "%s is %s: prices change on quarter hours only, at :00, :15, :30 and :45", bound.name, bound.at)
 		}
 	}
 	c.prices(i)
@@ -150,20 +150,20 @@ func (c *checker) entry(i int) {
 func (c *checker) prices(i int) {
 	list := c.book.Entries[i].Prices
 	if len(list) == 0 {
-		c.add(i, KindValue, "there is no price: name a quantity, such as input_tokens")
+		c.addf(i, KindValue, "there is no price: name a quantity, such as input_tokens")
 	}
 	for j, p := range list {
 		switch {
 		case !isQuantity(p.Quantity):
-			c.add(i, KindValue, "%q is no name of a quantity: a-z, 0-9 and _, a letter first, at most %d", p.Quantity, maxQuantityBytes)
+			c.addf(i, KindValue, "%q is no name of a quantity: a-z, 0-9 and _, a letter first, at most %d", p.Quantity, maxQuantityBytes)
 		case j > 0 && list[j-1].Quantity >= p.Quantity:
-			c.add(i, KindValue, "%s stands twice, or out of order", p.Quantity)
+			c.addf(i, KindValue, "%s stands twice, or out of order", p.Quantity)
 		case p.Value.Sign() < 0:
-			c.add(i, KindValue, "the price of %s is negative: %s", p.Quantity, p.Value)
+			c.addf(i, KindValue, "the price of %s is negative: %s", p.Quantity, p.Value)
 		case p.Value.Places() > MaxPlaces:
-			c.add(i, KindValue, "the price of %s has %d decimal places, at most %d are possible", p.Quantity, p.Value.Places(), MaxPlaces)
+			c.addf(i, KindValue, "the price of %s has %d decimal places, at most %d are possible", p.Quantity, p.Value.Places(), MaxPlaces)
 		case p.Value.Cmp(maxPrice) >= 0:
-			c.add(i, KindValue, "the price of %s has more than 18 digits before the point", p.Quantity)
+			c.addf(i, KindValue, "the price of %s has more than 18 digits before the point", p.Quantity)
 		}
 	}
 }
@@ -195,7 +195,7 @@ func (c *checker) globs() {
 		entries[k] = append(entries[k], i)
 	}
 	if most > MaxGlobs {
-		c.add(-1, KindValue, "one customer, or all, has %d different globs, at most %d are possible", most, MaxGlobs)
+		c.addf(-1, KindValue, "one customer, or all, has %d different globs, at most %d are possible", most, MaxGlobs)
 		return
 	}
 	slices.SortStableFunc(texts, func(a, b owned) int { return strings.Compare(a.customer, b.customer) })
@@ -223,7 +223,7 @@ func (c *checker) meet(earlier, later []int) {
 				continue
 			}
 			first, second := min(i, j), max(i, j)
-			c.once(second, KindAmbiguous, "%q and %q (%s) both match a model such as %q, and both have a price of %s at %s: none of them is better; write narrower globs, or name the models",
+			c.oncef(second, KindAmbiguous, "%q and %q (%s) both match a model such as %q, and both have a price of %s at %s: none of them is better; write narrower globs, or name the models",
 				c.book.Entries[second].Model, c.book.Entries[first].Model, c.place(first), name, quantity, at)
 			return
 		}

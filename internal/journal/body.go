@@ -6,7 +6,6 @@ import (
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
-	"golang.org/x/mod/sumdb/tlog"
 )
 
 // How a body is kept.
@@ -18,9 +17,10 @@ const (
 const (
 	// worthCompressing is the least length in bytes at which zstd pays.
 	worthCompressing = 512
-	// maxBody bounds what a body may unpack to: four times the largest request
-	// that any limit lets in.
-	maxBody = 1 << 30
+	// maxBody bounds an entry's items in bytes, unpacked: eight times the largest
+	// request that ingest lets in unless told otherwise, and well below the 10^9
+	// bytes that SQLite keeps in one row.
+	maxBody = 512 << 20
 )
 
 // codec packs and unpacks bodies; both ends may be used concurrently.
@@ -38,7 +38,7 @@ var codec = sync.OnceValues(func() (*zstd.Encoder, *zstd.Decoder) {
 })
 
 // packBody joins the items and compresses them when that pays.
-func packBody(items [][]byte) (encoding int, body []byte) {
+func packBody(items [][]byte) (encoding int64, body []byte) {
 	plain := bytes.Join(items, []byte{'\n'})
 	if len(plain) < worthCompressing {
 		return plainBody, plain
@@ -53,10 +53,11 @@ func packBody(items [][]byte) (encoding int, body []byte) {
 
 // unpackBody returns the items. count is the header's: no items and one empty
 // item look alike.
-func unpackBody(encoding int, body []byte, count int64) ([][]byte, error) {
+func unpackBody(encoding int64, body []byte, count int64) ([][]byte, error) {
 	switch encoding {
 	case plainBody:
-		body = bytes.Clone(body)
+	case noBody:
+		return nil, fmt.Errorf("%w: the body is missing", ErrCorrupt)
 	case zstdBody:
 		_, d := codec()
 		plain, err := d.DecodeAll(body, nil)
@@ -65,46 +66,10 @@ func unpackBody(encoding int, body []byte, count int64) ([][]byte, error) {
 		}
 		body = plain
 	default:
-		return nil, fmt.Errorf("%w: body encoding %d", ErrCorrupt, encoding)
+		return nil, fmt.Errorf("%w: the body has an unknown encoding", ErrCorrupt)
 	}
 	if len(body) == 0 && count == 0 {
 		return nil, nil
 	}
 	return bytes.Split(body, []byte{'\n'}), nil
-}
-
-// treeRoot is the RFC 6962 tree hash over the items; that of no items is the
-// hash of the empty string.
-func treeRoot(items [][]byte) (tlog.Hash, error) {
-	hashes, err := itemHashes(items)
-	if err != nil {
-		return tlog.Hash{}, err
-	}
-	return tlog.TreeHash(int64(len(items)), hashes)
-}
-
-// memoryHashes holds stored hashes by their index.
-type memoryHashes []tlog.Hash
-
-func (m memoryHashes) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
-	out := make([]tlog.Hash, len(indexes))
-	for i, x := range indexes {
-		if x < 0 || x >= int64(len(m)) {
-			return nil, fmt.Errorf("hash %d is not there", x)
-		}
-		out[i] = m[x]
-	}
-	return out, nil
-}
-
-func itemHashes(items [][]byte) (memoryHashes, error) {
-	stored := make(memoryHashes, 0, 2*len(items))
-	for i, item := range items {
-		more, err := tlog.StoredHashes(int64(i), item, stored)
-		if err != nil {
-			return nil, err
-		}
-		stored = append(stored, more...)
-	}
-	return stored, nil
 }

@@ -1,13 +1,10 @@
 package journal
 
 import (
-	"crypto/rand"
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -32,100 +29,52 @@ func (c Checkpoint) Text() string {
 // it.
 var ErrCheckpoint = errors.New("bad checkpoint")
 
-// OpenCheckpoint reads a signed checkpoint and verifies it with a verifier key
-// (the text that Signer.Verifier gives).
-func OpenCheckpoint(signed, verifier string) (Checkpoint, error) {
-	v, err := note.NewVerifier(strings.TrimSpace(verifier))
-	if err != nil {
-		return Checkpoint{}, fmt.Errorf("verifier key: %w", err)
+// OpenCheckpoint reads a signed checkpoint and verifies it with the verifier
+// keys (texts that Signer.Verifier gives), of which one must have signed it. Two
+// texts that open are the same but for signatures of others.
+func OpenCheckpoint(signed string, verifiers ...string) (Checkpoint, error) {
+	var known []note.Verifier
+	for _, text := range verifiers {
+		v, err := note.NewVerifier(strings.TrimSpace(text))
+		if err != nil {
+			return Checkpoint{}, fmt.Errorf("%w: verifier key %q: %w", ErrCheckpoint, text, err)
+		}
+		known = append(known, v)
 	}
-	n, err := note.Open([]byte(signed), note.VerifierList(v))
+	n, err := note.Open([]byte(signed), note.VerifierList(known...))
 	if err != nil {
 		return Checkpoint{}, fmt.Errorf("%w: %w", ErrCheckpoint, err)
+	}
+	for _, s := range n.Sigs {
+		// A lenient decoder takes several texts for one signature.
+		if _, err := base64.StdEncoding.Strict().DecodeString(s.Base64); err != nil {
+			return Checkpoint{}, fmt.Errorf("%w: signature: %w", ErrCheckpoint, err)
+		}
 	}
 	return parseCheckpoint(n.Text)
 }
 
+// parseCheckpoint reads the text. Lines behind the third are extensions, which
+// say nothing to us.
 func parseCheckpoint(text string) (Checkpoint, error) {
+	text, ended := strings.CutSuffix(text, "\n")
 	lines := strings.Split(text, "\n")
-	if len(lines) < 4 {
-		return Checkpoint{}, fmt.Errorf("%w: %d lines", ErrCheckpoint, len(lines))
+	if !ended || len(lines) < 3 || slices.Contains(lines, "") {
+		return Checkpoint{}, fmt.Errorf("%w: not three lines or more, each with something in it", ErrCheckpoint)
 	}
 	size, err := strconv.ParseUint(lines[1], 10, 63)
-	if err != nil {
-		return Checkpoint{}, fmt.Errorf("%w: size: %w", ErrCheckpoint, err)
+	if err != nil || strconv.FormatUint(size, 10) != lines[1] {
+		return Checkpoint{}, fmt.Errorf("%w: size %q", ErrCheckpoint, lines[1])
 	}
-	root, err := base64.StdEncoding.DecodeString(lines[2])
+	root, err := base64.StdEncoding.Strict().DecodeString(lines[2])
 	if err != nil || len(root) != tlog.HashSize {
-		return Checkpoint{}, fmt.Errorf("%w: root", ErrCheckpoint)
+		return Checkpoint{}, fmt.Errorf("%w: root %q", ErrCheckpoint, lines[2])
 	}
 	return Checkpoint{Origin: lines[0], Size: size, Root: tlog.Hash(root)}, nil
 }
 
-// Signer signs checkpoints with Ed25519.
-type Signer struct {
-	signer   note.Signer
-	verifier string
-}
-
-// keyName is the name in keys and signatures; it tells people whose they are.
-const keyName = "tollkeeper"
-
-// LoadSigner reads the signing key at path, and makes one when there is none,
-// with its verifier key beside it in path + ".pub".
-func LoadSigner(path string) (*Signer, error) {
-	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return makeSigner(path)
-	}
-	if err != nil {
-		return nil, err
-	}
-	verifier, err := os.ReadFile(path + ".pub")
-	if err != nil {
-		return nil, fmt.Errorf("verifier key: %w", err)
-	}
-	return newSigner(strings.TrimSpace(string(b)), strings.TrimSpace(string(verifier)))
-}
-
-func makeSigner(path string) (*Signer, error) {
-	secret, verifier, err := note.GenerateKey(rand.Reader, keyName)
-	if err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, err
-	}
-	// The verifier first: a key without one would be of no use.
-	if err := os.WriteFile(path+".pub", []byte(verifier+"\n"), 0o644); err != nil {
-		return nil, err
-	}
-	if err := os.WriteFile(path, []byte(secret+"\n"), 0o600); err != nil {
-		return nil, err
-	}
-	return newSigner(secret, verifier)
-}
-
-func newSigner(secret, verifier string) (*Signer, error) {
-	s, err := note.NewSigner(secret)
-	if err != nil {
-		return nil, fmt.Errorf("signing key: %w", err)
-	}
-	v, err := note.NewVerifier(verifier)
-	if err != nil {
-		return nil, fmt.Errorf("verifier key: %w", err)
-	}
-	if v.KeyHash() != s.KeyHash() {
-		return nil, errors.New("the signing key and the verifier key beside it do not belong together")
-	}
-	return &Signer{signer: s, verifier: verifier}, nil
-}
-
-// Verifier is the key that verifies, to be given away.
-func (s *Signer) Verifier() string { return s.verifier }
-
-// Sign signs a checkpoint as a note.
-func (s *Signer) Sign(c Checkpoint) (string, error) {
-	b, err := note.Sign(&note.Note{Text: c.Text()}, s.signer)
-	return string(b), err
+// signedText is the text of a note, without its signatures.
+func signedText(signed string) string {
+	text, _, _ := strings.Cut(signed, "\n\n")
+	return text + "\n"
 }

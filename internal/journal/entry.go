@@ -48,11 +48,6 @@ type Entry struct {
 	RawHeader []byte
 }
 
-// Leaf is the entry's leaf in the journal's tree.
-func leafHash(header []byte, root tlog.Hash) tlog.Hash {
-	return tlog.RecordHash(append(append(make([]byte, 0, len(header)+len(root)), header...), root[:]...))
-}
-
 type jsonHeader struct {
 	Count    int64            `json:"count"`
 	Ignored  map[string]int64 `json:"ignored,omitempty"`
@@ -74,7 +69,7 @@ func (h *Header) canonical() ([]byte, error) {
 	})
 }
 
-// Errors of reading.
+// Errors of reading and opening.
 var (
 	// ErrNewerFormat says that a newer tollkeeper wrote the journal.
 	ErrNewerFormat = errors.New("the journal was written by a newer tollkeeper: use that one, or a later one")
@@ -90,6 +85,9 @@ func parseHeader(b []byte) (Header, error) {
 	}
 	if j.V > Format {
 		return Header{}, ErrNewerFormat
+	}
+	if j.V < 1 {
+		return Header{}, fmt.Errorf("%w: header: format %d", ErrCorrupt, j.V)
 	}
 	received, err := strconv.ParseInt(j.Received, 10, 64)
 	if err != nil {

@@ -1,8 +1,8 @@
 package journal
 
 import (
+	"bytes"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -19,17 +19,18 @@ import (
 var (
 	ErrBusy     = errors.New("the journal's queue is full: try again")
 	ErrFull     = errors.New("the journal's disk is full: free some space, nothing that was acknowledged is lost")
+	ErrHeld     = errors.New("another program holds the journal's write lock: end its transaction, then try again")
 	ErrStopping = errors.New("the journal is closing: try again")
+	// ErrTooLarge says that a batch is larger than any entry can be.
+	ErrTooLarge = errors.New("the batch is too large for one entry of the journal: send it in parts")
 	// ErrFailed says that the disk failed. The process must end: what a failed
 	// fsync left behind is not known.
-	ErrFailed = errors.New("the journal's disk failed: check it, then start again; nothing that was acknowledged is lost")
-	// ErrLocked says that another process writes to this data directory.
-	ErrLocked = errors.New("another tollkeeper writes to this data directory: stop it first, or use another --data")
+	ErrFailed = errors.New("the journal's disk failed: look for its errors in the kernel's log (dmesg), mend or replace it, then start again; nothing that was acknowledged is lost")
 )
 
 // Retryable reports whether the same batch may be appended again later.
 func Retryable(err error) bool {
-	return errors.Is(err, ErrBusy) || errors.Is(err, ErrFull) || errors.Is(err, ErrStopping)
+	return errors.Is(err, ErrBusy) || errors.Is(err, ErrFull) || errors.Is(err, ErrHeld) || errors.Is(err, ErrStopping)
 }
 
 const (
@@ -40,15 +41,18 @@ const (
 	groupBytes = 8 << 20
 	// groupEntries bounds one commit in entries.
 	groupEntries = 4096
-	// ballastBytes is room that is given up when the disk is full, so that the
-	// journal can be closed and read.
-	ballastBytes = 4 << 20
+	// entryBytes is what an entry takes beside its body, and reasonBytes what a
+	// reason in its header does.
+	entryBytes  = 512
+	reasonBytes = 64
 )
 
 // Options are the settings of a journal. The zero value is ready to use but for
 // Signer, without which no checkpoint is signed.
 type Options struct {
-	Signer     *Signer
+	Signer *Signer
+	// ReplaceKey lets Signer go on with a journal that another key signed.
+	ReplaceKey bool
 	QueueBytes int64            // 0: DefaultQueueBytes
 	Now        func() time.Time // nil: time.Now; decides when a full disk is tried again
 	// Fault, when set, is asked before each commit and may fail it: tests fail
@@ -59,28 +63,30 @@ type Options struct {
 // Journal is the one writer of a journal.
 type Journal struct {
 	*Reader
-	dir     string
 	lock    *os.File
 	write   *writer
-	signer  *Signer
-	now     func() time.Time
+	disk    *disk
 	fault   func() error
 	queue   chan *pending
 	queued  atomic.Int64 // bytes
 	limit   int64
 	fatal   chan error
 	stopped chan struct{} // closed when the writer has ended
+	close   func() error  // once
 
 	mu     sync.Mutex
 	closed bool
+	failed bool
 	news   chan struct{} // closed and replaced at each commit
 }
 
 // pending is a batch that waits for its commit.
 type pending struct {
-	batch    Batch
+	ctx      context.Context
+	batch    Batch // without its items
+	count    int64
 	root     tlog.Hash
-	encoding int
+	encoding int64
 	body     []byte
 	size     int64
 	seq      uint64
@@ -88,37 +94,48 @@ type pending struct {
 }
 
 // Open opens or makes the journal at path for writing. Errors wrap ErrLocked,
-// ErrNewerFormat or ErrCorrupt.
+// ErrNotOurs, ErrNewerFormat, ErrOtherKey or ErrCorrupt.
 func Open(ctx context.Context, path string, o Options) (*Journal, error) {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o750); err != nil {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	d := &disk{dir: filepath.Dir(path), now: o.Now}
+	if err := makeDir(d.dir); err != nil {
 		return nil, err
 	}
-	lock, err := lockDir(dir)
+	lock, err := lockDir(d.dir)
 	if err != nil {
 		return nil, err
 	}
-	j, err := open(ctx, path, o)
+	j, err := open(ctx, path, &o, d)
+	if d.isFull(err) {
+		d.ranOut() // opening needs some room, which is what the ballast is for
+		j, err = open(ctx, path, &o, d)
+	}
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	j.dir, j.lock = dir, lock
-	j.ballast()
+	j.lock = lock
+	if !d.full.Load() {
+		switch err := d.ballast(); {
+		case outOfRoom(err):
+			d.ranOut()
+		case err != nil:
+			return nil, errors.Join(err, j.Reader.Close(), j.write.close(), lock.Close())
+		}
+	}
 	go j.run()
 	return j, nil
 }
 
-func open(ctx context.Context, path string, o Options) (*Journal, error) {
-	db, err := openFile(ctx, path, true)
+func open(ctx context.Context, path string, o *Options, d *disk) (*Journal, error) {
+	db, err := openForWriting(ctx, path)
 	if err != nil {
 		return nil, err
 	}
 	j := &Journal{
-		signer: o.Signer, now: o.Now, fault: o.Fault, limit: o.QueueBytes,
+		disk: d, fault: o.Fault, limit: o.QueueBytes,
 		queue: make(chan *pending, groupEntries), fatal: make(chan error, 1), stopped: make(chan struct{}), news: make(chan struct{}),
-	}
-	if j.now == nil {
-		j.now = time.Now
 	}
 	if j.limit == 0 {
 		j.limit = DefaultQueueBytes
@@ -126,25 +143,29 @@ func open(ctx context.Context, path string, o Options) (*Journal, error) {
 	if j.Reader, err = OpenReader(ctx, path); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	if j.write, err = newWriter(ctx, db, j.Reader, o.Signer); err != nil {
-		return nil, errors.Join(err, j.Reader.Close(), db.Close())
+	if j.write, err = newWriter(ctx, db, j.Reader, o); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), j.Reader.Close(), db.Close())
+	}
+	// What a process that died left in the WAL, perhaps after a failed fsync, is
+	// written anew before anything is built on it.
+	if err := j.write.backfill(ctx); err != nil && !d.isFull(err) {
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), j.Reader.Close(), db.Close())
 	}
 	j.appended = j.signal
+	j.close = sync.OnceValue(j.shut)
 	return j, nil
 }
 
 // Append keeps a batch and returns its entry's number after the commit is on
-// disk. Errors: ErrBusy, ErrFull, ErrStopping (see Retryable), ErrFailed, or
-// the context's. After the context's the batch may be kept all the same:
-// appending it again makes duplicates, which the projection knows.
+// disk. Errors: ErrBusy, ErrFull, ErrHeld, ErrStopping (see Retryable),
+// ErrTooLarge, ErrFailed, or the context's. After the context's the batch may be
+// kept all the same: appending it again makes duplicates, which the projection
+// knows.
 func (j *Journal) Append(ctx context.Context, b Batch) (uint64, error) {
-	p := &pending{batch: b, done: make(chan error, 1)}
-	var err error
-	if p.root, err = treeRoot(b.Items); err != nil {
+	p, err := prepareBatch(ctx, b)
+	if err != nil {
 		return 0, err
 	}
-	p.encoding, p.body = packBody(b.Items)
-	p.size = int64(len(p.body)) + 512
 	if err := j.enqueue(p); err != nil {
 		return 0, err
 	}
@@ -154,6 +175,32 @@ func (j *Journal) Append(ctx context.Context, b Batch) (uint64, error) {
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}
+}
+
+// prepareBatch does what needs no order, on the caller's time.
+func prepareBatch(ctx context.Context, b Batch) (*pending, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	length := 0
+	for i, item := range b.Items {
+		if bytes.IndexByte(item, '\n') >= 0 {
+			return nil, fmt.Errorf("journal: observation %d is not one line", i)
+		}
+		length += len(item) + 1
+	}
+	if length > maxBody {
+		return nil, fmt.Errorf("%w (%d bytes, at most %d)", ErrTooLarge, length, maxBody)
+	}
+	p := &pending{ctx: ctx, batch: b, count: int64(len(b.Items)), done: make(chan error, 1)}
+	var err error
+	if p.root, err = treeRoot(b.Items); err != nil {
+		return nil, err
+	}
+	p.encoding, p.body = packBody(b.Items)
+	p.batch.Items = nil // packed: what waits holds no more than it counts
+	p.size = int64(len(p.body)) + entryBytes + reasonBytes*int64(len(b.Rejected)+len(b.Ignored))
+	return p, nil
 }
 
 func (j *Journal) enqueue(p *pending) error {
@@ -178,24 +225,20 @@ func (j *Journal) enqueue(p *pending) error {
 // Queued is how many bytes wait for a commit.
 func (j *Journal) Queued() int64 { return j.queued.Load() }
 
+// Full reports whether the disk was full when it was last tried.
+func (j *Journal) Full() bool { return j.disk.full.Load() }
+
 // Fatal tells the error that must end the process.
 func (j *Journal) Fatal() <-chan error { return j.fatal }
 
 // run is the writer: it commits as soon as the previous commit is done.
 func (j *Journal) run() {
 	defer close(j.stopped)
-	for p := range j.queue {
-		group, size := []*pending{p}, p.size
-		for size < groupBytes && len(group) < groupEntries {
-			select {
-			case next, open := <-j.queue:
-				if open {
-					group, size = append(group, next), size+next.size
-					continue
-				}
-			default:
-			}
-			break
+	for first := range j.queue {
+		group, size := j.gather(first)
+		if len(group) == 0 {
+			j.queued.Add(-size)
+			continue
 		}
 		err := j.commit(group)
 		j.queued.Add(-size)
@@ -204,6 +247,7 @@ func (j *Journal) run() {
 		}
 		if err == nil {
 			j.announce()
+			err = j.backfill()
 		}
 		if errors.Is(err, ErrFailed) {
 			j.fail(err)
@@ -212,16 +256,43 @@ func (j *Journal) run() {
 	}
 }
 
+// gather takes what waits into one group, but for what nobody waits for any
+// more: its sender sends it again. The size is that of all that was taken.
+func (j *Journal) gather(p *pending) (group []*pending, size int64) {
+	for {
+		size += p.size
+		if err := p.ctx.Err(); err != nil {
+			p.done <- err
+		} else {
+			group = append(group, p)
+		}
+		if size >= groupBytes || len(group) >= groupEntries {
+			return group, size
+		}
+		var open bool
+		select {
+		case p, open = <-j.queue:
+			if !open {
+				return group, size
+			}
+		default:
+			return group, size
+		}
+	}
+}
+
 // fail tells the fatal error and refuses all that waits or comes.
 func (j *Journal) fail(err error) {
 	j.fatal <- err
 	j.mu.Lock()
+	j.failed = true
 	if !j.closed {
 		j.closed = true
 		close(j.queue)
 	}
 	j.mu.Unlock()
 	for p := range j.queue {
+		j.queued.Add(-p.size)
 		p.done <- ErrFailed
 	}
 }
@@ -240,8 +311,11 @@ func (j *Journal) announce() {
 }
 
 // Close takes no more batches, waits for those in the queue, and closes the
-// file.
-func (j *Journal) Close() error {
+// file. After the disk failed it leaves the file as it is, since closing would
+// write: the process is about to end.
+func (j *Journal) Close() error { return j.close() }
+
+func (j *Journal) shut() error {
 	j.mu.Lock()
 	if !j.closed {
 		j.closed = true
@@ -249,259 +323,45 @@ func (j *Journal) Close() error {
 	}
 	j.mu.Unlock()
 	<-j.stopped
+	if j.failed {
+		return j.lock.Close()
+	}
 	return errors.Join(j.Reader.Close(), j.write.close(), j.lock.Close())
 }
 
 // commit writes a group in one transaction. Its error is the answer to all of
-// the group: nil, ErrFull or ErrFailed.
+// the group.
 func (j *Journal) commit(group []*pending) error {
-	if j.write.full && !j.recover() {
-		return ErrFull
+	if j.disk.full.Load() {
+		if ok, err := j.disk.recovered(); !ok && err == nil {
+			return ErrFull
+		} else if err != nil {
+			return j.judge(err)
+		}
 	}
-	err := j.write.commit(group, j.fault)
+	return j.judge(j.write.commit(group, j.fault))
+}
+
+// backfill copies the WAL into the file when it has become long.
+func (j *Journal) backfill() error {
+	if j.write.pages < backfillPages {
+		return nil
+	}
+	return j.judge(j.write.backfill(context.Background()))
+}
+
+// judge says what an error of the file's means: nil, ErrHeld, ErrFull or
+// ErrFailed.
+func (j *Journal) judge(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case isFull(err):
-		j.write.full = true
-		j.write.retry = j.now().Add(fullPause)
-		_ = os.Remove(j.ballastPath())
+	case isBusy(err):
+		return fmt.Errorf("%w: %w", ErrHeld, err)
+	case j.disk.isFull(err):
+		j.disk.ranOut()
 		return fmt.Errorf("%w: %w", ErrFull, err)
 	default:
 		return fmt.Errorf("%w: %w", ErrFailed, err)
 	}
-}
-
-// fullPause is how long a full disk is left alone before it is tried again.
-const fullPause = time.Second
-
-// recover tries whether the full disk has room again, for the ballast first.
-func (j *Journal) recover() bool {
-	if j.now().Before(j.write.retry) {
-		return false
-	}
-	if !j.ballast() {
-		j.write.retry = j.now().Add(fullPause)
-		return false
-	}
-	j.write.full = false
-	return true
-}
-
-func (j *Journal) ballastPath() string { return filepath.Join(j.dir, "journal.ballast") }
-
-// ballast makes the ballast file and reports whether it stands.
-func (j *Journal) ballast() bool {
-	if info, err := os.Stat(j.ballastPath()); err == nil && info.Size() == ballastBytes {
-		return true
-	}
-	// Zeros would do, but a file system may keep a file of zeros in no space.
-	b := make([]byte, ballastBytes)
-	for i := range b {
-		b[i] = byte(i*7 + i>>8)
-	}
-	err := os.WriteFile(j.ballastPath(), b, 0o600)
-	if err != nil {
-		_ = os.Remove(j.ballastPath())
-	}
-	return err == nil
-}
-
-// writer is what one transaction needs. Only the writing goroutine uses it.
-type writer struct {
-	db       *sql.DB
-	origin   string
-	signer   *Signer
-	seq      uint64
-	received int64
-	edge     *edge
-	full     bool
-	retry    time.Time
-	stmt     struct{ entry, body, hash, checkpoint *sql.Stmt }
-}
-
-// newWriter takes a reader of the same file: stored hashes are looked up on its
-// connections, since the writer's only one is busy with the transaction.
-func newWriter(ctx context.Context, db *sql.DB, r *Reader, signer *Signer) (*writer, error) {
-	db.SetMaxOpenConns(1)
-	w := &writer{db: db, signer: signer, origin: r.origin, edge: &edge{stored: r.hashes(context.WithoutCancel(ctx))}}
-	err := w.last(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	if signer != nil {
-		if _, err := db.ExecContext(ctx, "INSERT OR REPLACE INTO meta VALUES ('verifier', ?)", signer.Verifier()); err != nil {
-			return nil, err
-		}
-	}
-	for _, p := range []struct {
-		stmt  **sql.Stmt
-		query string
-	}{
-		{&w.stmt.entry, "INSERT INTO entries VALUES (?, ?, ?)"},
-		{&w.stmt.body, "INSERT INTO bodies VALUES (?, ?, ?)"},
-		{&w.stmt.hash, "INSERT INTO hashes VALUES (?, ?)"},
-		{&w.stmt.checkpoint, "INSERT OR REPLACE INTO checkpoint VALUES (1, ?, ?)"},
-	} {
-		if *p.stmt, err = db.PrepareContext(ctx, p.query); err != nil { //nolint:sqlclosecheck // closed with the file
-			return nil, err
-		}
-	}
-	return w, nil
-}
-
-// last reads where the journal ends.
-func (w *writer) last(ctx context.Context, r *Reader) error {
-	size, err := r.Size(ctx)
-	if err != nil || size == 0 {
-		return err
-	}
-	var header []byte
-	if err := r.db.QueryRowContext(ctx, "SELECT header FROM entries WHERE seq = ?", size).Scan(&header); err != nil {
-		return err
-	}
-	h, err := parseHeader(header)
-	w.seq, w.received = size, h.Received
-	return err
-}
-
-func (w *writer) close() error { return w.db.Close() }
-
-// commit is one transaction. What it changed in memory counts only when it
-// succeeds.
-func (w *writer) commit(group []*pending, fault func() error) error {
-	ctx := context.Background() // a commit that began is finished
-	tx, err := w.db.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	seq, received, mark := w.seq, w.received, w.edge.mark()
-	err = w.insert(ctx, tx, group)
-	if err == nil && fault != nil {
-		err = fault()
-	}
-	if err == nil {
-		err = tx.Commit()
-	} else {
-		_ = tx.Rollback() // the first error is the one that counts
-	}
-	if err != nil {
-		w.seq, w.received = seq, received
-		w.edge.reset(mark)
-	}
-	return err
-}
-
-func (w *writer) insert(ctx context.Context, tx *sql.Tx, group []*pending) error {
-	entry, body, hash := tx.StmtContext(ctx, w.stmt.entry), tx.StmtContext(ctx, w.stmt.body), tx.StmtContext(ctx, w.stmt.hash) //nolint:sqlclosecheck // the transaction closes them
-	for _, p := range group {
-		header, err := w.header(p)
-		if err != nil {
-			return err
-		}
-		if _, err := entry.ExecContext(ctx, p.seq, header, p.root[:]); err != nil {
-			return err
-		}
-		if _, err := body.ExecContext(ctx, p.seq, p.encoding, p.body); err != nil {
-			return err
-		}
-		if p.batch.Mark {
-			if _, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO newest VALUES (?, ?)", p.batch.Kind, p.seq); err != nil {
-				return err
-			}
-		}
-		n := int64(p.seq) - 1
-		stored, err := tlog.StoredHashesForRecordHash(n, leafHash(header, p.root), w.edge)
-		if err != nil {
-			return err
-		}
-		first := tlog.StoredHashIndex(0, n)
-		for i, h := range stored {
-			if _, err := hash.ExecContext(ctx, first+int64(i), h[:]); err != nil {
-				return err
-			}
-			w.edge.add(first+int64(i), h)
-		}
-	}
-	return w.checkpoint(ctx, tx)
-}
-
-// header gives the entry its number and its time, never below the one before:
-// a clock that was stepped back does not change the order.
-func (w *writer) header(p *pending) ([]byte, error) {
-	w.seq++
-	w.received = max(w.received, p.batch.Received.UnixNano())
-	p.seq = w.seq
-	h := Header{
-		Format: Format, Seq: w.seq, Received: w.received, Origin: w.origin, Producer: p.batch.Producer, Kind: p.batch.Kind,
-		Count: int64(len(p.batch.Items)), Rejected: p.batch.Rejected, Ignored: p.batch.Ignored,
-	}
-	return h.canonical()
-}
-
-func (w *writer) checkpoint(ctx context.Context, tx *sql.Tx) error {
-	if w.signer == nil {
-		return nil
-	}
-	root, err := tlog.TreeHash(int64(w.seq), w.edge)
-	if err != nil {
-		return err
-	}
-	text, err := w.signer.Sign(Checkpoint{Origin: w.origin, Size: w.seq, Root: root})
-	if err != nil {
-		return err
-	}
-	_, err = tx.StmtContext(ctx, w.stmt.checkpoint).ExecContext(ctx, w.seq, text) //nolint:sqlclosecheck // as above
-	return err
-}
-
-// edge answers for the newest stored hashes from memory, which is where
-// appending looks, and for others from the file.
-type edge struct {
-	stored tlog.HashReader
-	recent map[int64]tlog.Hash
-	order  []int64
-}
-
-// edgeHashes is how many hashes stay in memory.
-const edgeHashes = 4 * groupEntries
-
-func (e *edge) add(id int64, h tlog.Hash) {
-	if e.recent == nil {
-		e.recent = map[int64]tlog.Hash{}
-	}
-	e.recent[id] = h
-	e.order = append(e.order, id)
-}
-
-func (e *edge) mark() int {
-	if len(e.order) > edgeHashes {
-		e.recent, e.order = nil, nil
-	}
-	return len(e.order)
-}
-
-// reset forgets what was added since the mark.
-func (e *edge) reset(mark int) {
-	for _, id := range e.order[mark:] {
-		delete(e.recent, id)
-	}
-	e.order = e.order[:mark]
-}
-
-// ReadHashes implements tlog.HashReader.
-func (e *edge) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
-	out := make([]tlog.Hash, len(indexes))
-	for i, id := range indexes {
-		if h, ok := e.recent[id]; ok {
-			out[i] = h
-			continue
-		}
-		h, err := e.stored.ReadHashes([]int64{id})
-		if err != nil {
-			return nil, err
-		}
-		out[i] = h[0]
-	}
-	return out, nil
 }

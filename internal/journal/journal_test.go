@@ -300,7 +300,16 @@ func tamper(t *testing.T, path, query string) {
 // put back, and a journal written anew.
 func TestCheckpointKeptElsewhere(t *testing.T) {
 	f := open(t, journal.Options{})
-	f.fill(t, 20)
+	f.fill(t, 10)
+	old, err := f.Checkpoint(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := 10; n < 20; n++ {
+		if _, err := f.Append(t.Context(), batch(n, 2)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	kept, err := f.Checkpoint(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -308,11 +317,15 @@ func TestCheckpointKeptElsewhere(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	o := journal.VerifyOptions{Verifier: f.signer.Verifier(), Checkpoints: []string{kept}}
+	o := journal.VerifyOptions{Verifiers: []string{f.signer.Verifier()}, Checkpoints: []string{kept}}
 	if r := verify(t, f.path, o); len(r.Defects) > 0 {
 		t.Fatalf("%+v", r)
 	}
-	tamper(t, f.path, `DELETE FROM entries WHERE seq > 10; DELETE FROM bodies WHERE seq > 10; DELETE FROM hashes WHERE id >= 18; DELETE FROM checkpoint`)
+	tamper(t, f.path, `DELETE FROM entries WHERE seq > 10; DELETE FROM bodies WHERE seq > 10; DELETE FROM hashes WHERE id >= 18`)
+	if _, err := journal.Open(t.Context(), f.path, journal.Options{Signer: f.signer}); !errors.Is(err, journal.ErrCorrupt) {
+		t.Fatalf("a writer goes on behind a tail that was cut off: %v", err)
+	}
+	tamper(t, f.path, "UPDATE checkpoint SET note = '"+old+"'")
 	again, err := journal.Open(t.Context(), f.path, journal.Options{Signer: f.signer})
 	if err != nil {
 		t.Fatal(err)

@@ -6,10 +6,10 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
-
-	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
 )
+
+// ErrLocked says that another process writes to this data directory.
+var ErrLocked = errors.New("another tollkeeper writes to this data directory: stop it first, or use another --data")
 
 // Lock takes the lock that a writing journal in dir holds, for who must be sure
 // that there is none. Errors wrap ErrLocked.
@@ -35,13 +35,4 @@ func lockDir(dir string) (*os.File, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
-}
-
-// isFull tells a disk or a quota without room from a disk that fails.
-func isFull(err error) bool {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return true
-	}
-	var e *sqlite.Error
-	return errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_FULL
 }

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -43,7 +44,7 @@ func (r *Reader) Prove(ctx context.Context, places []Place) (*Proof, error) {
 	if text == "" {
 		return nil, errors.New("the journal has no signed checkpoint to prove against")
 	}
-	c, err := parseCheckpoint(text)
+	c, err := parseCheckpoint(signedText(text))
 	if err != nil {
 		return nil, err
 	}
@@ -100,17 +101,14 @@ type ProvenItem struct {
 // ErrProof says that a proof does not hold.
 var ErrProof = errors.New("the proof does not hold")
 
-// VerifyProof checks a proof with a verifier key, without the data. Errors wrap
+// VerifyProof checks a proof with verifier keys, without the data. Errors wrap
 // ErrProof or ErrCheckpoint.
-func VerifyProof(proof []byte, verifier string) (*Proven, error) {
-	var p Proof
-	if err := json.Unmarshal(proof, &p); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrProof, err)
+func VerifyProof(proof []byte, verifiers ...string) (*Proven, error) {
+	p, err := parseProof(proof)
+	if err != nil {
+		return nil, err
 	}
-	if p.Format != 1 || len(p.Items) == 0 {
-		return nil, fmt.Errorf("%w: format %d, %d items", ErrProof, p.Format, len(p.Items))
-	}
-	c, err := OpenCheckpoint(p.Checkpoint, verifier)
+	c, err := OpenCheckpoint(p.Checkpoint, verifiers...)
 	if err != nil {
 		return nil, err
 	}
@@ -123,6 +121,35 @@ func VerifyProof(proof []byte, verifier string) (*Proven, error) {
 		out.Items = append(out.Items, ProvenItem{Header: h, Index: p.Items[i].Index, Item: []byte(p.Items[i].Item)})
 	}
 	return out, nil
+}
+
+// parseProof takes a proof in the one form that Proof has, white space left
+// out: what a lenient reader takes for the same (other cases of names, doubled
+// names, invalid UTF-8) was not written by us.
+func parseProof(b []byte) (*Proof, error) {
+	var p Proof
+	if err := json.Unmarshal(b, &p); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrProof, err)
+	}
+	if p.Format != 1 || len(p.Items) == 0 {
+		return nil, fmt.Errorf("%w: format %d, %d items", ErrProof, p.Format, len(p.Items))
+	}
+	var given bytes.Buffer
+	if err := json.Compact(&given, b); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrProof, err)
+	}
+	for _, escape := range []bool{false, true} {
+		var want bytes.Buffer
+		e := json.NewEncoder(&want)
+		e.SetEscapeHTML(escape)
+		if err := e.Encode(&p); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrProof, err)
+		}
+		if bytes.Equal(given.Bytes(), bytes.TrimSuffix(want.Bytes(), []byte("\n"))) {
+			return &p, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: it is not as `tollkeeper prove` wrote it", ErrProof)
 }
 
 func (p *ItemProof) check(c Checkpoint) (Header, error) {

@@ -18,10 +18,10 @@ type Reader struct {
 	appended func() <-chan struct{} // nil: another process writes, so it polls
 }
 
-// OpenReader opens a journal for reading. Errors wrap ErrNoJournal or
-// ErrNewerFormat.
+// OpenReader opens a journal for reading. Errors wrap ErrNoJournal, ErrNotOurs
+// or ErrNewerFormat.
 func OpenReader(ctx context.Context, path string) (*Reader, error) {
-	db, err := openFile(ctx, path, false)
+	db, err := openForReading(ctx, path)
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +33,7 @@ func OpenReader(ctx context.Context, path string) (*Reader, error) {
 }
 
 func newReader(ctx context.Context, db *sql.DB) (*Reader, error) {
-	origin, err := readMeta(ctx, db, "origin")
+	origin, err := readMeta(ctx, db, metaOrigin)
 	return &Reader{db: db, origin: origin}, err
 }
 
@@ -61,7 +61,7 @@ func (r *Reader) Checkpoint(ctx context.Context) (note string, err error) {
 // Verifier returns the verifier key that the journal itself names. Who wants
 // more than a check of consistency compares it with one got elsewhere.
 func (r *Reader) Verifier(ctx context.Context) (string, error) {
-	return readMeta(ctx, r.db, "verifier")
+	return readMeta(ctx, r.db, metaVerifier)
 }
 
 const (
@@ -75,9 +75,16 @@ const (
 // or there are no more. No transaction is open while fn runs.
 func (r *Reader) Read(ctx context.Context, from uint64, fn func(Entry) error) error {
 	for {
-		page, err := r.page(ctx, from)
-		if err != nil || len(page) == 0 {
+		page, err := r.page(ctx, from, from+pageEntries-1)
+		if err != nil {
 			return err
+		}
+		if len(page) == 0 {
+			next, err := r.next(ctx, from)
+			if err != nil || next == 0 {
+				return err
+			}
+			continue // it came just now
 		}
 		for _, e := range page {
 			if e.Header.Seq != from {
@@ -91,18 +98,29 @@ func (r *Reader) Read(ctx context.Context, from uint64, fn func(Entry) error) er
 	}
 }
 
+// next finds the entry at from, when a page did not hold it: it may have come
+// since. 0 is the end of the journal; behind a hole there is an error.
+func (r *Reader) next(ctx context.Context, from uint64) (uint64, error) {
+	var seq uint64
+	err := r.db.QueryRowContext(ctx, "SELECT coalesce(min(seq), 0) FROM entries WHERE seq >= ?", from).Scan(&seq)
+	if err == nil && seq > from {
+		err = fmt.Errorf("%w: entry %d is missing", ErrCorrupt, from)
+	}
+	return seq, err
+}
+
 // Entry returns one entry.
 func (r *Reader) Entry(ctx context.Context, seq uint64) (Entry, error) {
-	var out Entry
-	errFound := errors.New("found")
-	err := r.Read(ctx, seq, func(e Entry) error { out = e; return errFound })
-	switch {
-	case errors.Is(err, errFound):
-		return out, nil
-	case err == nil:
-		return out, fmt.Errorf("entry %d: the journal ends before it", seq)
+	page, err := r.page(ctx, seq, seq)
+	if err == nil && len(page) == 0 {
+		if _, err = r.next(ctx, seq); err == nil {
+			err = fmt.Errorf("entry %d: the journal ends before it", seq)
+		}
 	}
-	return out, err
+	if err != nil {
+		return Entry{}, err
+	}
+	return page[0], nil
 }
 
 // Newest returns the newest marked entry of a kind; found is false when there is
@@ -123,34 +141,51 @@ func (r *Reader) Newest(ctx context.Context, kind string) (e Entry, found bool, 
 type raw struct {
 	seq          uint64
 	header, root []byte
-	encoding     sql.NullInt64
+	encoding     int64 // or noBody, noEncoding
 	body         []byte
 }
 
-const rawQuery = `SELECT entries.seq, header, root, encoding, body FROM entries LEFT JOIN bodies USING (seq)
-	WHERE entries.seq >= ? ORDER BY entries.seq LIMIT ?`
+const (
+	noBody     = -1 // there is no body
+	noEncoding = -2 // what stands there is no number
+)
 
-// rawPage reads entries as they are kept, whatever they hold.
-func (r *Reader) rawPage(ctx context.Context, from uint64) (page []raw, err error) {
-	rows, err := r.db.QueryContext(ctx, rawQuery, from, pageEntries)
+const rawQuery = `SELECT entries.seq, header, root, encoding, body FROM entries LEFT JOIN bodies USING (seq)
+	WHERE entries.seq BETWEEN ? AND ? ORDER BY entries.seq`
+
+// rawPage reads entries as they are kept, whatever they hold, from one number
+// through another; end is where it stopped: there, or before at pageBytes.
+func (r *Reader) rawPage(ctx context.Context, from, through uint64) (page []raw, end uint64, err error) {
+	rows, err := r.db.QueryContext(ctx, rawQuery, from, through)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	size := 0
-	for rows.Next() && size < pageBytes {
+	for rows.Next() {
 		var x raw
-		if err := rows.Scan(&x.seq, &x.header, &x.root, &x.encoding, &x.body); err != nil {
-			return nil, err
+		var encoding any
+		if err := rows.Scan(&x.seq, &x.header, &x.root, &encoding, &x.body); err != nil {
+			return nil, 0, err
 		}
-		size += len(x.header) + len(x.body)
+		switch n := encoding.(type) {
+		case int64:
+			x.encoding = n
+		case nil:
+			x.encoding = noBody
+		default:
+			x.encoding = noEncoding
+		}
 		page = append(page, x)
+		if size += len(x.header) + len(x.body); size >= pageBytes {
+			return page, x.seq, nil
+		}
 	}
-	return page, rows.Err()
+	return page, through, rows.Err()
 }
 
-func (r *Reader) page(ctx context.Context, from uint64) ([]Entry, error) {
-	rawEntries, err := r.rawPage(ctx, from)
+func (r *Reader) page(ctx context.Context, from, through uint64) ([]Entry, error) {
+	rawEntries, _, err := r.rawPage(ctx, from, through)
 	if err != nil {
 		return nil, err
 	}
@@ -170,10 +205,10 @@ func (x *raw) entry() (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	if !x.encoding.Valid || len(x.root) != tlog.HashSize || h.Seq != x.seq {
+	if len(x.root) != tlog.HashSize || h.Seq != x.seq {
 		return Entry{}, ErrCorrupt
 	}
-	items, err := unpackBody(int(x.encoding.Int64), x.body, h.Count)
+	items, err := unpackBody(x.encoding, x.body, h.Count)
 	if err != nil {
 		return Entry{}, err
 	}
@@ -219,14 +254,20 @@ func (r *Reader) pause(ctx context.Context, signal <-chan struct{}) error {
 	return nil
 }
 
-// ReadHashes reads stored hashes of the journal's tree (tlog.HashReader).
+// hashes reads stored hashes of the journal's tree.
 func (r *Reader) hashes(ctx context.Context) tlog.HashReaderFunc {
 	return func(indexes []int64) ([]tlog.Hash, error) {
 		out := make([]tlog.Hash, len(indexes))
 		for i, id := range indexes {
 			var h []byte
-			if err := r.db.QueryRowContext(ctx, "SELECT hash FROM hashes WHERE id = ?", id).Scan(&h); err != nil || len(h) != tlog.HashSize {
-				return nil, fmt.Errorf("%w: hash %d: %w", ErrCorrupt, id, err)
+			err := r.db.QueryRowContext(ctx, "SELECT hash FROM hashes WHERE id = ?", id).Scan(&h)
+			switch {
+			case errors.Is(err, sql.ErrNoRows):
+				return nil, fmt.Errorf("%w: hash %d is missing", ErrCorrupt, id)
+			case err != nil:
+				return nil, err
+			case len(h) != tlog.HashSize:
+				return nil, fmt.Errorf("%w: hash %d is %d bytes long", ErrCorrupt, id, len(h))
 			}
 			out[i] = tlog.Hash(h)
 		}

@@ -3,23 +3,31 @@ package journal
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
 
 	"golang.org/x/mod/sumdb/tlog"
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // The kinds of defect that Verify finds.
 const (
-	DefectGap        = "gap"                 // an entry is missing
+	DefectGap        = "gap"                 // entries are missing
 	DefectHeader     = "header"              // a header is not what was written, or of another journal
 	DefectItems      = "items"               // observations were edited, removed, swapped or inserted
 	DefectBody       = "body"                // a body is missing or cannot be unpacked
 	DefectTree       = "tree"                // the tree's hashes do not follow from the entries
 	DefectExtra      = "extra"               // rows that no entry explains
-	DefectSignature  = "signature"           // the journal's checkpoint does not verify
+	DefectIndex      = "index"               // what saves a scan does not say what the scan says
+	DefectMeta       = "meta"                // the journal's name or key was edited
+	DefectSchema     = "schema"              // the file's tables are not ours, or there are others
+	DefectFile       = "file"                // SQLite cannot read the file
+	DefectSignature  = "signature"           // a checkpoint does not verify
 	DefectUnsigned   = "unsigned"            // entries that no checkpoint covers
-	DefectCut        = "cut"                 // a checkpoint names more entries than there are
+	DefectCut        = "cut"                 // the tail is missing
 	DefectCheckpoint = "checkpoint_mismatch" // the entries are not those that a checkpoint signed
 )
 
@@ -33,18 +41,26 @@ type Defect struct {
 
 // Report is what Verify found.
 type Report struct {
-	Origin   string   `json:"origin"`
-	Entries  uint64   `json:"entries"`
-	Items    uint64   `json:"observations"`
-	Root     string   `json:"root"`
-	Verifier string   `json:"verifier"`
-	Defects  []Defect `json:"defects"`
+	Origin  string `json:"origin"`
+	Entries uint64 `json:"entries"`
+	Items   uint64 `json:"observations"`
+	Root    string `json:"root"`
+	// Signed is how many entries, from the first on, a valid checkpoint covers.
+	Signed uint64 `json:"signed_entries"`
+	// Verifier is the key that the journal names. Who did not give a key has only
+	// the journal's word for it.
+	Verifier      string   `json:"verifier"`
+	VerifierGiven bool     `json:"verifier_given"`
+	Defects       []Defect `json:"defects"`
+	// More says that there are more defects than are listed.
+	More bool `json:"more_defects,omitempty"`
 }
 
 // VerifyOptions say against what to verify.
 type VerifyOptions struct {
-	// Verifier is the verifier key, "" for the one that the journal names.
-	Verifier string
+	// Verifiers are the keys that are trusted; none is the one that the journal
+	// names, which one who wrote it anew has named too.
+	Verifiers []string
 	// Checkpoints are signed checkpoints kept elsewhere.
 	Checkpoints []string
 	// Progress is told how many of how many entries are done.
@@ -54,42 +70,36 @@ type VerifyOptions struct {
 // maxDefects bounds a report; one edit seldom makes more than a few.
 const maxDefects = 1000
 
-// Verify reads the whole journal and recomputes every hash. The error is about
-// reading; what is wrong with the journal is in the report.
+// Verify recomputes every hash of the journal, as it is at the beginning; a
+// server may go on writing. The error is about reading; what is wrong with the
+// journal is in the report.
 func (r *Reader) Verify(ctx context.Context, o VerifyOptions) (*Report, error) {
-	v := &verification{reader: r, report: &Report{Origin: r.origin, Defects: []Defect{}}, roots: map[uint64]tlog.Hash{}}
-	total, err := r.Size(ctx)
-	if err != nil {
+	v := &verification{reader: r, report: &Report{Defects: []Defect{}}, roots: map[uint64][2]tlog.Hash{}, newest: map[string]string{}}
+	err := v.run(ctx, &o)
+	switch {
+	case code(err) == sqlite3.SQLITE_CORRUPT, code(err) == sqlite3.SQLITE_NOTADB, extendedCode(err) == sqlite3.SQLITE_IOERR_SHORT_READ:
+		v.damaged(ctx, err)
+	case err != nil:
 		return nil, err
 	}
-	if v.report.Verifier = o.Verifier; o.Verifier == "" {
-		if v.report.Verifier, err = r.Verifier(ctx); err != nil {
-			return nil, err
-		}
-	}
-	own, err := r.Checkpoint(ctx)
-	if err != nil {
-		return nil, err
-	}
-	v.checkpoint(own, DefectSignature, "the journal's own checkpoint")
-	for i, text := range o.Checkpoints {
-		v.checkpoint(text, DefectSignature, fmt.Sprintf("checkpoint %d", i+1))
-	}
-	if err := v.entries(ctx, total, o.Progress); err != nil {
-		return nil, err
-	}
-	v.finish(own != "")
-	return v.report, v.extras(ctx)
+	return v.report, nil
 }
 
+// verification is one walk. Two trees grow side by side: one of what the
+// entries say, one of the leaves that are stored. Where they agree, all is well;
+// where not, the signature tells which one is false, and what stands above a
+// false leaf is not blamed too.
 type verification struct {
 	reader      *Reader
 	report      *Report
-	stored      memoryEdge
+	snapshot    snapshot
 	checkpoints []named
-	roots       map[uint64]tlog.Hash // at the sizes that checkpoints name
+	entries     edge
+	leaves      edge
+	roots       map[uint64][2]tlog.Hash // of both trees, at the sizes that checkpoints name
 	received    int64
-	leaves      uint64
+	newest      map[string]string // the newest entry by kind, of the kinds that the index names
+	gap         uint64            // the first of the missing entries that the walk is in, or 0
 }
 
 type named struct {
@@ -97,81 +107,171 @@ type named struct {
 	name string
 }
 
-func (v *verification) defectf(kind string, seq uint64, format string, args ...any) {
-	if len(v.report.Defects) < maxDefects {
-		v.report.Defects = append(v.report.Defects, Defect{Kind: kind, Seq: seq, Detail: fmt.Sprintf(format, args...)})
+func (v *verification) run(ctx context.Context, o *VerifyOptions) error {
+	var err error
+	if v.snapshot, err = v.reader.snapshot(ctx); err != nil {
+		return err
 	}
-}
-
-func (v *verification) checkpoint(text, kind, name string) {
-	if text == "" {
-		return
+	v.name(o)
+	v.misplaced()
+	if err := v.schema(ctx); err != nil {
+		return err
 	}
-	c, err := OpenCheckpoint(text, v.report.Verifier)
-	switch {
-	case err != nil:
-		v.defectf(kind, 0, "%s does not verify: %v", name, err)
-	case c.Origin != v.report.Origin:
-		v.defectf(DefectCheckpoint, 0, "%s is of another journal, %s", name, c.Origin)
-	default:
-		v.checkpoints = append(v.checkpoints, named{c, name})
-	}
-}
-
-// entries walks the entries as they are kept.
-func (v *verification) entries(ctx context.Context, total uint64, progress func(done, total uint64)) error {
-	next := uint64(1)
-	for {
-		page, err := v.reader.rawPage(ctx, next)
+	last := v.snapshot.last
+	for next := uint64(1); next <= last; {
+		end, err := v.window(ctx, next, min(last, next+pageEntries-1))
 		if err != nil {
 			return err
 		}
-		if len(page) == 0 {
-			return nil
-		}
-		for i := range page {
-			if page[i].seq > next {
-				v.defectf(DefectGap, next, "entries %d to %d are missing", next, page[i].seq-1)
-			}
-			if err := v.entry(ctx, &page[i]); err != nil {
-				return err
-			}
-			next = page[i].seq + 1
-		}
-		if progress != nil {
-			progress(next-1, max(total, next-1))
+		if next = end + 1; o.Progress != nil {
+			o.Progress(end, last)
 		}
 	}
+	v.endGap(last + 1)
+	v.finish()
+	return nil
 }
 
-func (v *verification) entry(ctx context.Context, x *raw) error {
-	v.report.Entries++
-	v.header(x)
-	v.items(x)
-	if len(x.root) != tlog.HashSize {
-		v.defectf(DefectItems, x.seq, "the root is %d bytes long", len(x.root))
-		x.root = make([]byte, tlog.HashSize)
-	}
-	n := int64(v.leaves)
-	hashes, err := tlog.StoredHashesForRecordHash(n, leafHash(x.header, tlog.Hash(x.root)), &v.stored)
-	if err != nil {
-		return err
-	}
-	first := tlog.StoredHashIndex(0, n)
-	if err := v.compare(ctx, x.seq, first, hashes); err != nil {
-		return err
-	}
-	v.stored.add(first, hashes)
-	v.leaves++
-	return v.remember()
-}
-
-func (v *verification) header(x *raw) {
-	h, err := parseHeader(x.header)
-	if err != nil {
-		v.defectf(DefectHeader, x.seq, "%v", err)
+func (v *verification) defectf(kind string, seq uint64, format string, args ...any) {
+	if len(v.report.Defects) == maxDefects {
+		v.report.More = true
 		return
 	}
+	v.report.Defects = append(v.report.Defects, Defect{Kind: kind, Seq: seq, Detail: fmt.Sprintf(format, args...)})
+}
+
+// name decides which journal this is and whose key counts, and opens the
+// checkpoints.
+func (v *verification) name(o *VerifyOptions) {
+	v.report.Origin, v.report.Verifier = v.snapshot.meta[metaOrigin], v.snapshot.meta[metaVerifier]
+	keys := o.Verifiers
+	if v.report.VerifierGiven = len(keys) > 0; !v.report.VerifierGiven {
+		keys = []string{v.report.Verifier}
+	} else if !knownKey(keys, v.report.Verifier) {
+		v.defectf(DefectMeta, 0, "the journal names the key %q, which is none of those given", v.report.Verifier)
+	}
+	for name := range v.snapshot.meta {
+		if name != metaOrigin && name != metaVerifier {
+			v.defectf(DefectExtra, 0, "a row of meta, %q, that no tollkeeper wrote", name)
+		}
+	}
+	if own, err := OpenCheckpoint(v.snapshot.note, keys...); v.snapshot.note != "" && err != nil {
+		v.defectf(DefectSignature, 0, "the journal's own checkpoint does not verify: %v", err)
+	} else if v.snapshot.note != "" {
+		if own.Origin != v.report.Origin {
+			v.defectf(DefectMeta, 0, "the journal's name was edited: it was signed as %s and says %q", own.Origin, v.report.Origin)
+			v.report.Origin = own.Origin
+		}
+		v.checkpoints = append(v.checkpoints, named{own, "the journal's own checkpoint"})
+	}
+	for i, text := range o.Checkpoints {
+		name := fmt.Sprintf("checkpoint %d", i+1)
+		switch c, err := OpenCheckpoint(text, keys...); {
+		case err != nil:
+			v.defectf(DefectSignature, 0, "%s does not verify: %v", name, err)
+		case c.Origin != v.report.Origin:
+			v.defectf(DefectCheckpoint, 0, "%s is of another journal, %s", name, c.Origin)
+		default:
+			v.checkpoints = append(v.checkpoints, named{c, name})
+		}
+	}
+}
+
+// misplaced names the rows outside of the range of the entries.
+func (v *verification) misplaced() {
+	for _, seq := range v.snapshot.strayEntries {
+		v.defectf(DefectExtra, 0, "an entry numbered %d, which none can be", seq)
+	}
+	for _, seq := range v.snapshot.strayBodies {
+		v.defectf(DefectExtra, 0, "a body numbered %d, without an entry", seq)
+	}
+	for _, id := range v.snapshot.strayHashes {
+		if id == tlog.StoredHashIndex(0, int64(v.snapshot.last)) {
+			v.defectf(DefectCut, v.snapshot.last+1, "entries from %d on were cut off: their hashes are still there", v.snapshot.last+1)
+			return
+		}
+		v.defectf(DefectExtra, 0, "a hash numbered %d, of no entry", id)
+	}
+}
+
+// window checks the entries of a range, or of less of it when they are large,
+// and returns where it stopped.
+func (v *verification) window(ctx context.Context, from, through uint64) (end uint64, err error) {
+	page, end, err := v.reader.rawPage(ctx, from, through)
+	if err != nil {
+		return 0, err
+	}
+	hashes, err := v.reader.storedRange(ctx, tlog.StoredHashIndex(0, int64(from)-1), tlog.StoredHashIndex(0, int64(end)))
+	if err != nil {
+		return 0, err
+	}
+	bodies := checkBodies(page)
+	for seq := from; seq <= end; seq++ {
+		if len(page) == 0 || page[0].seq != seq {
+			err = v.missing(ctx, seq, hashes)
+		} else {
+			v.endGap(seq)
+			err = v.entry(&page[0], &bodies[0], hashes)
+			page, bodies = page[1:], bodies[1:]
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	return end, nil
+}
+
+// missing goes on over an entry that is not there by the leaf that stands for
+// it, so that what follows can be judged.
+func (v *verification) missing(ctx context.Context, seq uint64, hashes map[int64][]byte) error {
+	if v.gap == 0 {
+		v.gap = seq
+	}
+	orphan, err := v.reader.hasBody(ctx, seq)
+	if err != nil {
+		return err
+	}
+	if orphan {
+		v.defectf(DefectExtra, seq, "a body without an entry")
+	}
+	var leaf tlog.Hash
+	copy(leaf[:], hashes[tlog.StoredHashIndex(0, int64(seq)-1)])
+	_, err = v.grow(seq, leaf, hashes, false)
+	return err
+}
+
+// endGap names the missing entries before seq, if there are some.
+func (v *verification) endGap(seq uint64) {
+	if v.gap > 0 {
+		v.defectf(DefectGap, v.gap, "entries %d to %d are missing", v.gap, seq-1)
+	}
+	v.gap = 0
+}
+
+func (v *verification) entry(x *raw, b *bodyCheck, hashes map[int64][]byte) error {
+	v.report.Entries++
+	v.report.Items += b.items
+	v.header(x, b)
+	if b.defect.Kind != "" {
+		v.defectf(b.defect.Kind, x.seq, "%s", b.defect.Detail)
+	}
+	var root tlog.Hash
+	if copy(root[:], x.root); len(x.root) != tlog.HashSize {
+		v.defectf(DefectItems, x.seq, "the root is %d bytes long", len(x.root))
+	}
+	intact, err := v.grow(x.seq, leafHash(x.header, root), hashes, true)
+	if intact {
+		v.received = max(v.received, b.header.Received)
+	}
+	return err
+}
+
+func (v *verification) header(x *raw, b *bodyCheck) {
+	if b.headerErr != nil {
+		v.defectf(DefectHeader, x.seq, "%v", b.headerErr)
+		return
+	}
+	h := &b.header
 	canonical, err := h.canonical()
 	switch {
 	case err != nil || !bytes.Equal(canonical, x.header):
@@ -183,141 +283,133 @@ func (v *verification) header(x *raw) {
 	case h.Received < v.received:
 		v.defectf(DefectHeader, x.seq, "it was received before the entry before it")
 	}
-	v.received = max(v.received, h.Received)
-}
-
-func (v *verification) items(x *raw) {
-	if !x.encoding.Valid {
-		v.defectf(DefectBody, x.seq, "the body is missing")
-		return
-	}
-	h, err := parseHeader(x.header)
-	if err != nil {
-		return // said already
-	}
-	items, err := unpackBody(int(x.encoding.Int64), x.body, h.Count)
-	if err != nil {
-		v.defectf(DefectBody, x.seq, "%v", err)
-		return
-	}
-	v.report.Items += uint64(len(items))
-	if int64(len(items)) != h.Count {
-		v.defectf(DefectItems, x.seq, "%d observations, the header says %d: some were removed or inserted", len(items), h.Count)
-		return
-	}
-	root, err := treeRoot(items)
-	if err != nil || !bytes.Equal(root[:], x.root) {
-		v.defectf(DefectItems, x.seq, "the observations do not have the entry's root: they were edited, swapped or replaced")
+	if _, ok := v.snapshot.newest[h.Kind]; ok {
+		v.newest[h.Kind] = strconv.FormatUint(x.seq, 10)
 	}
 }
 
-// compare checks the stored hashes of one entry.
-func (v *verification) compare(ctx context.Context, seq uint64, first int64, want []tlog.Hash) (err error) {
-	rows, err := v.reader.db.QueryContext(ctx, "SELECT hash FROM hashes WHERE id >= ? AND id < ? ORDER BY id", first, first+int64(len(want)))
-	if err != nil {
-		return err
+// grow adds the leaf of an entry, there or missing, to both trees and compares
+// what the file has. It reports whether the leaf is the one that is stored.
+func (v *verification) grow(seq uint64, leaf tlog.Hash, hashes map[int64][]byte, there bool) (intact bool, err error) {
+	stored := leaf
+	if h, ok := hashes[tlog.StoredHashIndex(0, v.leaves.leaves)]; ok {
+		stored = tlog.Hash{}
+		copy(stored[:], h)
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	n := 0
-	for rows.Next() {
-		var h []byte
-		if err := rows.Scan(&h); err != nil {
+	first, want, err := v.entries.grow(leaf)
+	if err != nil {
+		return false, err
+	}
+	_, other, err := v.leaves.grow(stored)
+	if err != nil {
+		return false, err
+	}
+	for i := range want {
+		have, ok := hashes[first+int64(i)]
+		switch {
+		case !ok && !there && i == 0: // a gap, and will be named so
+		case !ok:
+			v.defectf(DefectTree, seq, "the hash over %s is missing (row %d)", span(seq, i), first+int64(i))
+		case i == 0 && !bytes.Equal(have, want[0][:]):
+			v.defectf(DefectTree, seq, "the header or the root is not the one that was hashed into the tree (row %d)", first)
+		case i > 0 && !bytes.Equal(have, want[i][:]) && !bytes.Equal(have, other[i][:]):
+			v.defectf(DefectTree, seq, "the hash over %s does not follow from theirs (row %d)", span(seq, i), first+int64(i))
+		}
+	}
+	return leaf == stored, v.remember()
+}
+
+// span names the entries under a hash that was stored with an entry.
+func span(seq uint64, level int) string {
+	if level == 0 {
+		return fmt.Sprintf("entry %d", seq)
+	}
+	return fmt.Sprintf("entries %d to %d", seq-(1<<level)+1, seq)
+}
+
+// remember keeps the roots where a checkpoint asks for them.
+func (v *verification) remember() error {
+	size := uint64(v.entries.leaves)
+	for _, c := range v.checkpoints {
+		if c.Size != size {
+			continue
+		}
+		said, err := v.entries.root()
+		if err != nil {
 			return err
 		}
-		if !bytes.Equal(h, want[n][:]) {
-			if n == 0 {
-				v.defectf(DefectTree, seq, "the header or the root is not the one that was hashed into the tree")
-			}
-			return nil
+		stored, err := v.leaves.root()
+		if err != nil {
+			return err
 		}
-		n++
-	}
-	if n < len(want) {
-		v.defectf(DefectTree, seq, "hashes of the tree are missing")
-	}
-	return rows.Err()
-}
-
-// remember keeps the root where a checkpoint asks for it.
-func (v *verification) remember() error {
-	for _, c := range v.checkpoints {
-		if c.Size == v.leaves {
-			root, err := tlog.TreeHash(int64(v.leaves), &v.stored)
-			if err != nil {
-				return err
-			}
-			v.roots[c.Size] = root
-		}
+		v.roots[size] = [2]tlog.Hash{said, stored}
 	}
 	return nil
 }
 
-func (v *verification) finish(signed bool) {
-	root, err := tlog.TreeHash(int64(v.leaves), &v.stored)
-	if err == nil {
+func (v *verification) finish() {
+	last := v.snapshot.last
+	if root, err := v.entries.root(); err == nil {
 		v.report.Root = root.String()
 	}
-	var covered uint64
+	for kind, seq := range v.snapshot.newest {
+		if v.newest[kind] != seq {
+			v.defectf(DefectIndex, 0, "the index says that the newest entry of kind %q is %s; it is %q", kind, seq, v.newest[kind])
+		}
+	}
 	for _, c := range v.checkpoints {
-		switch got, reached := v.roots[c.Size]; {
-		case c.Size == 0:
-		case !reached:
-			v.defectf(DefectCut, v.leaves+1, "%s names %d entries, there are %d: the tail was cut off", c.name, c.Size, v.leaves)
-		case got != c.Root:
+		switch roots := v.roots[c.Size]; {
+		case c.Size > last:
+			v.defectf(DefectCut, last+1, "%s names %d entries, there are %d: the tail was cut off", c.name, c.Size, last)
+		case c.Size > 0 && c.Root != roots[0] && c.Root != roots[1]:
 			v.defectf(DefectCheckpoint, 0, "%s: entries 1 to %d are not those that were signed", c.name, c.Size)
 		default:
-			covered = max(covered, c.Size)
+			v.report.Signed = max(v.report.Signed, c.Size)
 		}
 	}
-	if v.report.Verifier != "" && (!signed || covered < v.leaves) && v.leaves > 0 {
-		v.defectf(DefectUnsigned, covered+1, "no valid checkpoint covers the entries from %d on; every commit signs one", covered+1)
+	if v.report.Signed < last {
+		v.defectf(DefectUnsigned, v.report.Signed+1, "no valid checkpoint covers the entries from %d on; every commit signs one", v.report.Signed+1)
 	}
 }
 
-// extras finds rows that no entry explains.
-func (v *verification) extras(ctx context.Context) error {
-	var bodies, hashes uint64
-	if err := v.reader.db.QueryRowContext(ctx, "SELECT count(*) FROM bodies WHERE seq NOT IN (SELECT seq FROM entries)").Scan(&bodies); err != nil {
-		return err
-	}
-	if bodies > 0 {
-		v.defectf(DefectExtra, 0, "%d bodies without an entry", bodies)
-	}
-	count := tlog.StoredHashCount(int64(v.leaves))
-	if err := v.reader.db.QueryRowContext(ctx, "SELECT count(*) FROM hashes WHERE id >= ? OR id < 0", count).Scan(&hashes); err != nil {
-		return err
-	}
-	if hashes > 0 {
-		v.defectf(DefectExtra, 0, "%d hashes beyond the last entry", hashes)
-	}
-	return nil
+// bodyCheck is what can be said of an entry by itself.
+type bodyCheck struct {
+	header    Header
+	headerErr error
+	items     uint64
+	defect    Defect // of the body; no kind: none
 }
 
-// memoryEdge keeps of a growing tree what its right edge needs: at each level
-// the newest hashes.
-type memoryEdge struct{ levels [64][2]levelHash }
-
-type levelHash struct {
-	id   int64
-	hash tlog.Hash
+// checkBodies checks the entries of a page, on all cores: this is where the
+// time goes.
+func checkBodies(page []raw) []bodyCheck {
+	out := make([]bodyCheck, len(page))
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(page)) {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(page)); i = next.Add(1) - 1 {
+				out[i].check(&page[i])
+			}
+		})
+	}
+	wg.Wait()
+	return out
 }
 
-func (m *memoryEdge) add(first int64, hashes []tlog.Hash) {
-	for i, h := range hashes {
-		level, n := tlog.SplitStoredHashIndex(first + int64(i))
-		m.levels[level][n&1] = levelHash{first + int64(i), h}
+func (b *bodyCheck) check(x *raw) {
+	b.header, b.headerErr = parseHeader(x.header)
+	items, err := unpackBody(x.encoding, x.body, b.header.Count)
+	if err != nil {
+		b.defect = Defect{Kind: DefectBody, Detail: err.Error()}
+		return
 	}
-}
-
-// ReadHashes implements tlog.HashReader.
-func (m *memoryEdge) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
-	out := make([]tlog.Hash, len(indexes))
-	for i, id := range indexes {
-		level, n := tlog.SplitStoredHashIndex(id)
-		if m.levels[level][n&1].id != id {
-			return nil, fmt.Errorf("hash %d is not on the edge", id)
-		}
-		out[i] = m.levels[level][n&1].hash
+	b.items = uint64(len(items))
+	if b.headerErr == nil && int64(len(items)) != b.header.Count {
+		b.defect = Defect{Kind: DefectItems, Detail: fmt.Sprintf("%d observations, the header says %d: some were removed or inserted", len(items), b.header.Count)}
+		return
 	}
-	return out, nil
+	if root, err := treeRoot(items); err != nil || !bytes.Equal(root[:], x.root) {
+		b.defect = Defect{Kind: DefectItems, Detail: "the observations do not have the entry's root: they were edited, swapped or replaced"}
+	}
 }

@@ -44,6 +44,7 @@ type serveOptions struct {
 	source
 	grpc, http, api string
 	signingKey      string
+	replaceKey      bool
 	paused          bool
 	verbose         bool
 	text            io.Writer // demo: where the log goes instead
@@ -57,6 +58,7 @@ func (o *serveOptions) add(c *cobra.Command) {
 	c.Flags().StringVar(&o.api, "api", "", "listen here for the API, /healthz, /readyz and /metrics (default 127.0.0.1:8080)")
 	c.Flags().BoolVar(&o.paused, "pause-projection", false, "only receive: do not fold (for measurements)")
 	c.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "log each refusal")
+	c.Flags().BoolVar(&o.replaceKey, "replace-signing-key", false, "go on with a journal that another key signed, because that key is lost")
 	_ = c.Flags().MarkHidden("pause-projection")
 }
 
@@ -122,11 +124,10 @@ func (p *Program) serve(ctx context.Context, o serveOptions, ready func(addresse
 	if err != nil {
 		return err
 	}
-	s, err := p.newServer(ctx, c, o.logger(p.Stderr))
+	s, err := p.newServer(ctx, c, &o)
 	if err != nil {
 		return err
 	}
-	s.paused = o.paused
 	return errors.Join(s.run(ctx, ready), s.close())
 }
 

@@ -45,14 +45,15 @@ type server struct {
 	receiver  *ingest.Receiver
 	registry  *prometheus.Registry
 	open      closers
+	replace   bool // the signing key
 	paused    bool
 	stopping  atomic.Bool
 }
 
 // newServer opens the data directory. On an error nothing stays open.
-func (p *Program) newServer(ctx context.Context, c *config.Config, log *slog.Logger) (_ *server, err error) {
+func (p *Program) newServer(ctx context.Context, c *config.Config, o *serveOptions) (_ *server, err error) {
 	registerCompressors()
-	s := &server{config: c, log: log, now: p.Now, registry: prometheus.NewRegistry()}
+	s := &server{config: c, log: o.logger(p.Stderr), now: p.Now, registry: prometheus.NewRegistry(), replace: o.replaceKey, paused: o.paused}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.open.close())
@@ -71,12 +72,31 @@ func (s *server) openJournal(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("signing key: %w", err)
 	}
-	s.journal, err = journal.Open(ctx, filepath.Join(s.config.Data, journalFile), journal.Options{Signer: signer, Now: s.now})
+	if inside(s.config.SigningKey, s.config.Data) {
+		s.log.Warn("the signing key lies in the data directory: who can write there can sign, and a backup of the data is a copy of the key; move it and set signing_key",
+			"signing_key", s.config.SigningKey)
+	}
+	s.journal, err = journal.Open(ctx, filepath.Join(s.config.Data, journalFile), journal.Options{Signer: signer, ReplaceKey: s.replace, Now: s.now})
 	if err != nil {
 		return err
 	}
 	s.open.add(s.journal.Close)
 	return nil
+}
+
+func oneIf(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
+// inside reports whether a file lies below a directory.
+func inside(file, dir string) bool {
+	f, err1 := filepath.Abs(file)
+	d, err2 := filepath.Abs(dir)
+	rel, err3 := filepath.Rel(d, f)
+	return err1 == nil && err2 == nil && err3 == nil && filepath.IsLocal(rel)
 }
 
 func (s *server) openBusiness(ctx context.Context) (err error) {
@@ -164,6 +184,7 @@ func (s *server) metrics(m *ingest.Metrics) {
 	}
 	s.registry.MustRegister(m, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		gauge("tollkeeper_journal_entries", "Entries of the journal.", size),
+		gauge("tollkeeper_journal_disk_full", "1 while usage is refused because the journal's disk is full.", func() float64 { return oneIf(s.journal.Full()) }),
 		gauge("tollkeeper_journal_queue_bytes", "Bytes that wait for a commit.", func() float64 { return float64(s.journal.Queued()) }),
 		gauge("tollkeeper_projection_entries", "Entry up to which usage is folded.", func() float64 { return float64(s.projector.Position()) }),
 		gauge("tollkeeper_projection_lag_entries", "Entries that are on disk and not folded yet.", func() float64 { return size() - float64(s.projector.Position()) }),

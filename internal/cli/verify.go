@@ -19,11 +19,11 @@ import (
 
 type verifyOptions struct {
 	source
-	checkpoints     []string
-	proof, key      string
-	format          string
-	journalOnly     bool
-	verifierOrEmpty string
+	checkpoints []string
+	proof       string
+	keys        []string // as given; then as read
+	format      string
+	journalOnly bool
 }
 
 func verifyCommand(p *Program) *cobra.Command {
@@ -36,6 +36,9 @@ the one kept; and rates each final invoice again from the usage at its positions
 it finds any change by one who lacks the signing key; with one that was kept elsewhere (a customer's invoice holds one), any change before it, also by
 one who has the key. Exit code 1: something is wrong.
 
+Whose signature counts is --key, else the verifier key beside the signing key that the configuration names. Where there is none, only the key that the
+journal itself names is left, which one who wrote all of it anew has named too: the answer says so.
+
 With --proof it checks a proof made by "tollkeeper prove", without any data.`,
 		Example: `  tollkeeper verify --data ./data
   tollkeeper verify --data ./data --checkpoint kept-elsewhere.txt --key "$(cat signing.key.pub)" -o json
@@ -44,16 +47,18 @@ With --proof it checks a proof made by "tollkeeper prove", without any data.`,
 	o.addData(c)
 	c.Flags().StringSliceVar(&o.checkpoints, "checkpoint", nil, "a signed checkpoint that was kept elsewhere (a file; may be repeated)")
 	c.Flags().StringVar(&o.proof, "proof", "", "check this proof instead of a data directory")
-	c.Flags().StringVar(&o.key, "key", "", "the verifier key, as text or as a file (default: the one that the journal names)")
+	c.Flags().StringSliceVar(&o.keys, "key", nil, "a verifier key that is trusted, as text or as a file (may be repeated; default: the one beside the signing key)")
 	c.Flags().BoolVar(&o.journalOnly, "journal-only", false, "check the journal alone: no replay")
 	c.Flags().StringVarP(&o.format, "output", "o", "text", "how to print: text or json")
 	_ = c.MarkFlagFilename("checkpoint")
 	_ = c.MarkFlagFilename("proof", "json")
 	c.MarkFlagsMutuallyExclusive("proof", "data")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		var err error
-		if o.verifierOrEmpty, err = readKey(o.key); err != nil {
-			return usageError{err}
+		for i := range o.keys {
+			var err error
+			if o.keys[i], err = readKey(o.keys[i]); err != nil {
+				return usageError{err}
+			}
 		}
 		if o.proof != "" {
 			return p.verifyProof(&o)
@@ -65,7 +70,7 @@ With --proof it checks a proof made by "tollkeeper prove", without any data.`,
 
 // readKey takes a verifier key as text or as the name of a file that holds it.
 func readKey(s string) (string, error) {
-	if s == "" || strings.Count(s, "+") >= 2 && !exists(s) {
+	if strings.Count(s, "+") >= 2 && !exists(s) {
 		return strings.TrimSpace(s), nil
 	}
 	b, err := os.ReadFile(s)
@@ -73,6 +78,30 @@ func readKey(s string) (string, error) {
 		return "", fmt.Errorf("--key: neither a verifier key nor a file that holds one: %w", err)
 	}
 	return strings.TrimSpace(string(b)), nil
+}
+
+// trusted are the keys whose signatures count: those given, else the one beside
+// the signing key. Where no configuration names a signing key, the usual place
+// may hold that of other data, so it counts only if the journal names it too.
+func (p *Program) trusted(ctx context.Context, o *verifyOptions, r *journal.Reader) ([]string, error) {
+	if len(o.keys) > 0 {
+		return o.keys, nil
+	}
+	path, named := "", false
+	if c, _, err := p.loadConfig(""); err == nil && c.SigningKey != "" { // verifying needs no configuration
+		path, named = c.SigningKey, true
+	} else if path, err = p.defaultSigningKey(); err != nil {
+		return nil, nil
+	}
+	key, err := readKey(path + ".pub")
+	if err != nil {
+		return nil, nil
+	}
+	has, err := r.Verifier(ctx)
+	if err != nil || !named && key != has {
+		return nil, err
+	}
+	return []string{key}, nil
 }
 
 // provenItem is an item of a proof, as it is shown.
@@ -85,14 +114,14 @@ type provenItem struct {
 }
 
 func (p *Program) verifyProof(o *verifyOptions) error {
-	if o.verifierOrEmpty == "" {
+	if len(o.keys) == 0 {
 		return usageError{errors.New("--proof needs --key: whom do you trust? The operator's verifier key is the file beside the signing key, ending in .pub")}
 	}
 	b, err := os.ReadFile(o.proof)
 	if err != nil {
 		return err
 	}
-	proven, err := journal.VerifyProof(b, o.verifierOrEmpty)
+	proven, err := journal.VerifyProof(b, o.keys...)
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.proof, err)
 	}
@@ -135,7 +164,10 @@ func (p *Program) verifyData(ctx context.Context, o *verifyOptions) error {
 		return fmt.Errorf("%s: %w", filepath.Join(dir, journalFile), err)
 	}
 	defer r.Close()
-	options := journal.VerifyOptions{Verifier: o.verifierOrEmpty}
+	options := journal.VerifyOptions{}
+	if options.Verifiers, err = p.trusted(ctx, o, r); err != nil {
+		return err
+	}
 	for _, name := range o.checkpoints {
 		b, err := os.ReadFile(name)
 		if err != nil {
@@ -212,6 +244,9 @@ func (v *verdict) print(p *Program) {
 			fmt.Fprintf(w, ", and so do %d invoices", v.Invoices.Checked)
 		}
 		fmt.Fprintf(w, ".\njournal  %s\nroot     %s\nverifier %s\n", v.Journal.Origin, v.Journal.Root, v.Journal.Verifier)
+		if !v.Journal.VerifierGiven {
+			fmt.Fprintln(w, "         which is what the journal itself says: to be sure, give the operator's with --key")
+		}
 		return
 	}
 	fmt.Fprintf(w, "NOT OK: %d defects in %s entries.\n", v.defects(), thousands(int64(v.Journal.Entries)))

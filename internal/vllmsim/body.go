@@ -65,7 +65,7 @@ func decodeFailure(err error) *failure {
 		}
 		loc := "body"
 		if kind.Field != "" {
-			loc += "." + kind.Field
+			loc += "." + strings.TrimPrefix(kind.Field, "textRequest.") // what completions and chat share is no level of its own
 		}
 		return invalid(name, loc, msg, "'<"+kind.Value+">'")
 	default:

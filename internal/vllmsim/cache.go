@@ -56,8 +56,8 @@ func (c *prefixCache) hashes(tokens []string) []uint64 {
 	h.SetSeed(c.seed)
 	var out []uint64
 	for i, t := range tokens {
-		h.WriteString(t)  //nolint:errcheck // because a hash never fails
-		h.WriteByte(0xff) //nolint:errcheck // as above; 0xff is in no UTF-8 text
+		h.WriteString(t)
+		h.WriteByte(0xff) // 0xff is in no UTF-8 text
 		if (i+1)%c.block == 0 {
 			out = append(out, h.Sum64())
 		}

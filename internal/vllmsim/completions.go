@@ -3,6 +3,7 @@ package vllmsim
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -98,7 +99,7 @@ func (q *completionRequest) shown(p prompt, tokens []string) []string {
 	case q.echoOnly():
 		return p.tokens
 	case q.Echo:
-		return append(p.tokens[:len(p.tokens):len(p.tokens)], tokens...)
+		return append(slices.Clip(p.tokens), tokens...)
 	default:
 		return append([]string{}, tokens...)
 	}

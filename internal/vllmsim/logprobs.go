@@ -20,7 +20,7 @@ type alternative struct {
 func alternatives(token string, n int) []alternative {
 	out := []alternative{{token, madeUp(token, 0)}}
 	h := fnv.New32a()
-	h.Write([]byte(token)) //nolint:errcheck // because a hash never fails
+	h.Write([]byte(token))
 	for i := uint32(1); len(out) < n; i++ {
 		other := " " + babble[(h.Sum32()+i)%uint32(len(babble))]
 		if other != token {
@@ -36,7 +36,7 @@ func alternatives(token string, n int) []alternative {
 // madeUp is a log probability, the lower the rank the higher.
 func madeUp(token string, rank int) float64 {
 	h := fnv.New32a()
-	h.Write([]byte(token)) //nolint:errcheck // because a hash never fails
+	h.Write([]byte(token))
 	return math.Round(-1e6*(float64(rank)+float64(1+h.Sum32()%1000)/1000)) / 1e6
 }
 

@@ -1,6 +1,7 @@
 package vllmsim
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
@@ -92,7 +93,7 @@ func vector(tokens []string) []float64 {
 	v := make([]float64, dimensions)
 	for _, t := range tokens {
 		h := fnv.New64a()
-		h.Write([]byte(t)) //nolint:errcheck // because a hash never fails
+		h.Write([]byte(t))
 		for i, x := 0, h.Sum64(); i < dimensions; i++ {
 			x = x*6364136223846793005 + 1442695040888963407 // Knuth's generator
 			v[i] += float64(int64(x)>>33) / (1 << 30)
@@ -216,16 +217,7 @@ func (c *call) rerank() error {
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortStableFunc(order, func(a, b int) int {
-		switch {
-		case s.scores[a] > s.scores[b]:
-			return -1
-		case s.scores[a] < s.scores[b]:
-			return 1
-		default:
-			return 0
-		}
-	})
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(s.scores[b], s.scores[a]) })
 	if q.TopN > 0 && q.TopN < len(order) {
 		order = order[:q.TopN]
 	}

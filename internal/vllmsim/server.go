@@ -188,13 +188,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.Set("Allow", to.method)
 		err = plain(http.StatusMethodNotAllowed)
 	default:
-		if id := r.Header.Get("X-Request-Id"); id != "" && p.o.RequestIDHeaders {
-			h.Set("X-Request-Id", id)
+		if id := r.Header.Get(requestIDHeader); id != "" && p.o.RequestIDHeaders {
+			h.Set(requestIDHeader, id)
 		}
 		err = to.answer(c)
 	}
-	var f *failure
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*failure](err); ok {
 		c.write(f.status, f.body())
 	}
 	if known && !to.silent {
@@ -227,11 +226,14 @@ func gone(err error) error {
 	return nil
 }
 
+// requestIDHeader is where a client names its request; the wire has it as X-Request-Id.
+const requestIDHeader = "X-Request-ID"
+
 // baseID is the client's id for its request, by header before body, or a random one.
 func (c *call) baseID(body string) string {
-	switch id := c.r.Header.Get("X-Request-Id"); {
-	case c.r.Header["X-Request-Id"] != nil:
-		return id
+	switch {
+	case len(c.r.Header.Values(requestIDHeader)) > 0:
+		return c.r.Header.Get(requestIDHeader)
 	case body != "":
 		return body
 	default:

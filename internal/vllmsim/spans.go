@@ -52,8 +52,8 @@ func (s *Server) Resend(ctx context.Context) (int64, error) {
 	return 0, nil
 }
 
-// Hold keeps batches back from now on, as a Collector does that cannot reach its
-// receiver, until Release.
+// Hold keeps the next batch back until Release, as a Collector does that could not
+// reach its receiver in time.
 func (s *Server) Hold() {
 	if t := s.process().tracer; t != nil {
 		t.uplink.hold()

@@ -135,12 +135,15 @@ func TestResendAndHold(t *testing.T) {
 	if got := s.Spans(); len(sink.spans(t)) != 6 || got.Held != 1 || got.Lost() != 0 {
 		t.Errorf("while holding: %d spans arrived, %+v", len(sink.spans(t)), got)
 	}
-	if n, err := s.Release(t.Context()); n != 1 || err != nil || len(sink.spans(t)) != 7 {
+	post(t, s, "/v1/completions", oneToken) // only one batch is held
+	flush(t, s)
+	if got := s.Spans(); len(sink.spans(t)) != 7 || got.Held != 1 {
+		t.Errorf("after the held batch: %d spans arrived, %+v", len(sink.spans(t)), got)
+	}
+	if n, err := s.Release(t.Context()); n != 1 || err != nil || len(sink.spans(t)) != 8 {
 		t.Errorf("released %d, %v", n, err)
 	}
-	post(t, s, "/v1/completions", oneToken)
-	flush(t, s)
-	if got := s.Spans(); len(sink.spans(t)) != 8 || got != (vllmsim.Spans{Ended: 5, Exported: 5}) {
+	if got := s.Spans(); got != (vllmsim.Spans{Ended: 5, Exported: 5}) {
 		t.Errorf("after: %+v", got)
 	}
 }

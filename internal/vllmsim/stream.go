@@ -36,7 +36,8 @@ func (s *stream) done() {
 }
 
 func (s *stream) send(b []byte) {
-	s.buf = append(b, "\n\n"...)
-	_, _ = s.w.Write(s.buf)
+	b = append(b, "\n\n"...)
+	s.buf = b
+	_, _ = s.w.Write(b)
 	_ = s.control.Flush()
 }

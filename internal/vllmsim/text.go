@@ -2,6 +2,7 @@ package vllmsim
 
 import (
 	"fmt"
+	"slices"
 )
 
 // maxChoices bounds n, as VLLM_MAX_N_SEQUENCES does unless it is set.
@@ -218,7 +219,7 @@ func (c *call) beams(p *plan) (*outcome, error) {
 			if !j.wait() {
 				return nil, errGone
 			}
-			prefix = append(prefix[:len(prefix):len(prefix)], " beam")
+			prefix = append(slices.Clip(prefix), " beam")
 			for b := range width {
 				// A search keeps different beams, also where sampling would be greedy.
 				found[b].text += c.o.Next(Position{Prompt: prompt.text, Choice: b, Step: step, Temperature: 1}).Text

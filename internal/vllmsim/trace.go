@@ -165,7 +165,7 @@ type uplink struct {
 
 	mu       sync.Mutex
 	last     []*tracepb.ResourceSpans   // the newest batch that arrived
-	holding  bool                       // batches stay here
+	holding  bool                       // the next batch stays here
 	held     [][]*tracepb.ResourceSpans // those that stayed
 	dead     bool
 	exported int64
@@ -179,6 +179,7 @@ func (u *uplink) UploadTraces(ctx context.Context, batch []*tracepb.ResourceSpan
 	dead, holding := u.dead, u.holding
 	if holding && !dead {
 		u.held = append(u.held, batch)
+		u.holding = false
 	}
 	u.mu.Unlock()
 	switch {
@@ -233,7 +234,7 @@ func (u *uplink) hold() {
 func (u *uplink) release(ctx context.Context) (n int64, err error) {
 	u.mu.Lock()
 	held := u.held
-	u.holding, u.held = false, nil
+	u.held = nil
 	u.mu.Unlock()
 	for _, batch := range held {
 		if e := u.send(ctx, batch); e != nil {

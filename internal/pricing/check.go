@@ -33,8 +33,11 @@ func (k Kind) Refuses() bool { return k != KindGap && k != KindEmpty }
 type Problem struct {
 	Kind Kind `json:"kind"`
 	// Entry is its place in Book.Entries, -1 for the whole book. Line is the entry's.
-	Entry int    `json:"entry"`
-	Line  int    `json:"line,omitempty"`
+	Entry int `json:"entry"`
+	Line  int `json:"line,omitempty"`
+	// Field is the member of the entry, or of the book: "model", "from", "to",
+	// "per", "currency" or a quantity; "" for all of it.
+	Field string `json:"field,omitempty"`
 	Text  string `json:"text"`
 }
 
@@ -62,13 +65,13 @@ var maxPrice = money.FromInt(1_000_000_000_000_000_000)
 func (b *Book) Check() []Problem {
 	c := &checker{book: b, said: map[saying]bool{}}
 	if err := (money.Currency{Code: b.Currency, Digits: 2}).Check(); err != nil {
-		c.addf(-1, KindValue, "the currency %q is no code of three letters, as in ISO 4217", b.Currency)
+		c.addf(-1, "currency", KindValue, "the currency %q is no code of three letters, as in ISO 4217", b.Currency)
 	}
 	switch n := len(b.Entries); {
 	case n == 0:
-		c.addf(-1, KindEmpty, "there is no entry, so all usage would be unpriced")
+		c.addf(-1, "", KindEmpty, "there is no entry, so all usage would be unpriced")
 	case n > MaxEntries:
-		c.addf(-1, KindValue, "there are %d entries, at most %d are possible", n, MaxEntries)
+		c.addf(-1, "", KindValue, "there are %d entries, at most %d are possible", n, MaxEntries)
 		return c.problems
 	}
 	for i := range b.Entries {
@@ -93,15 +96,15 @@ type saying struct {
 	kind  Kind
 }
 
-func (c *checker) oncef(entry int, kind Kind, format string, args ...any) {
+func (c *checker) oncef(entry int, field string, kind Kind, format string, args ...any) {
 	if k := (saying{entry, kind}); !c.said[k] {
 		c.said[k] = true
-		c.addf(entry, kind, format, args...)
+		c.addf(entry, field, kind, format, args...)
 	}
 }
 
-func (c *checker) addf(entry int, kind Kind, format string, args ...any) {
-	p := Problem{Kind: kind, Entry: entry, Text: fmt.Sprintf(format, args...)}
+func (c *checker) addf(entry int, field string, kind Kind, format string, args ...any) {
+	p := Problem{Kind: kind, Entry: entry, Field: field, Text: fmt.Sprintf(format, args...)}
 	if entry >= 0 {
 		p.Line = c.book.Entries[entry].Line
 	}
@@ -121,27 +124,27 @@ func (c *checker) entry(i int) {
 	e := &c.book.Entries[i]
 	switch {
 	case e.Model == "":
-		c.addf(i, KindValue, "model is empty: name one, or \"*\" for all")
+		c.addf(i, "model", KindValue, "model is empty: name one, or \"*\" for all")
 	case len(e.Model) > MaxModelBytes:
-		c.addf(i, KindValue, "model is longer than %d bytes", MaxModelBytes)
+		c.addf(i, "model", KindValue, "model is longer than %d bytes", MaxModelBytes)
 	case !utf8.ValidString(e.Model), !utf8.ValidString(e.Customer):
-		c.addf(i, KindValue, "model or customer is no UTF-8")
+		c.addf(i, "model", KindValue, "model or customer is no UTF-8")
 	case e.From < firstInstant, e.From > lastInstant, e.To < firstInstant, e.To > lastInstant:
-		c.addf(i, KindValue, "a bound lies outside of the years 0 to 9999")
+		c.addf(i, "from", KindValue, "a bound lies outside of the years 0 to 9999")
 	case e.To != 0 && e.To <= e.From:
-		c.addf(i, KindValue, "to, %s, is not after from, %s", e.To, e.From)
+		c.addf(i, "to", KindValue, "to, %s, is not after from, %s", e.To, e.From)
 	case e.Per < 1 || e.Per > MaxPer:
-		c.addf(i, KindValue, "per is %d, want 1 to %d", e.Per, int64(MaxPer))
+		c.addf(i, "per", KindValue, "per is %d, want 1 to %d", e.Per, int64(MaxPer))
 	}
 	if e.Per >= 1 && !money.Terminates(e.Per) {
-		c.addf(i, KindInexact, "per is %d: prices are exact only per a product of 2s and 5s, such as 1, 1000 or 1000000", e.Per)
+		c.addf(i, "per", KindInexact, "per is %d: prices are exact only per a product of 2s and 5s, such as 1, 1000 or 1000000", e.Per)
 	}
 	for _, bound := range []struct {
 		name string
 		at   Instant
 	}{{"from", e.From}, {"to", e.To}} {
 		if bound.at%QuarterHour != 0 {
-			c.addf(i, KindQuarterHour, "%s is %s: prices change on quarter hours only, at :00, :15, :30 and :45", bound.name, bound.at)
+			c.addf(i, bound.name, KindQuarterHour, "%s is %s: prices change on quarter hours only, at :00, :15, :30 and :45", bound.name, bound.at)
 		}
 	}
 	c.prices(i)
@@ -150,20 +153,20 @@ func (c *checker) entry(i int) {
 func (c *checker) prices(i int) {
 	list := c.book.Entries[i].Prices
 	if len(list) == 0 {
-		c.addf(i, KindValue, "there is no price: name a quantity, such as input_tokens")
+		c.addf(i, "", KindValue, "there is no price: name a quantity, such as input_tokens")
 	}
 	for j, p := range list {
 		switch {
 		case !isQuantity(p.Quantity):
-			c.addf(i, KindValue, "%q is no name of a quantity: a-z, 0-9 and _, a letter first, at most %d", p.Quantity, maxQuantityBytes)
+			c.addf(i, p.Quantity, KindValue, "%q is no name of a quantity: a-z, 0-9 and _, a letter first, at most %d", p.Quantity, maxQuantityBytes)
 		case j > 0 && list[j-1].Quantity >= p.Quantity:
-			c.addf(i, KindValue, "%s stands twice, or out of order", p.Quantity)
+			c.addf(i, p.Quantity, KindValue, "%s stands twice, or out of order", p.Quantity)
 		case p.Value.Sign() < 0:
-			c.addf(i, KindValue, "the price of %s is negative: %s", p.Quantity, p.Value)
+			c.addf(i, p.Quantity, KindValue, "the price of %s is negative: %s", p.Quantity, p.Value)
 		case p.Value.Places() > MaxPlaces:
-			c.addf(i, KindValue, "the price of %s has %d decimal places, at most %d are possible", p.Quantity, p.Value.Places(), MaxPlaces)
+			c.addf(i, p.Quantity, KindValue, "the price of %s has %d decimal places, at most %d are possible", p.Quantity, p.Value.Places(), MaxPlaces)
 		case p.Value.Cmp(maxPrice) >= 0:
-			c.addf(i, KindValue, "the price of %s has more than 18 digits before the point", p.Quantity)
+			c.addf(i, p.Quantity, KindValue, "the price of %s has more than 18 digits before the point", p.Quantity)
 		}
 	}
 }
@@ -195,7 +198,7 @@ func (c *checker) globs() {
 		entries[k] = append(entries[k], i)
 	}
 	if most > MaxGlobs {
-		c.addf(-1, KindValue, "one customer, or all, has %d different globs, at most %d are possible", most, MaxGlobs)
+		c.addf(-1, "", KindValue, "one customer, or all, has %d different globs, at most %d are possible", most, MaxGlobs)
 		return
 	}
 	slices.SortStableFunc(texts, func(a, b owned) int { return strings.Compare(a.customer, b.customer) })
@@ -223,7 +226,7 @@ func (c *checker) meet(earlier, later []int) {
 				continue
 			}
 			first, second := min(i, j), max(i, j)
-			c.oncef(second, KindAmbiguous, "%q and %q (%s) both match a model such as %q, and both have a price of %s at %s: none of them is better; write narrower globs, or name the models",
+			c.oncef(second, quantity, KindAmbiguous, "%q and %q (%s) both match a model such as %q, and both have a price of %s at %s: none of them is better; write narrower globs, or name the models",
 				c.book.Entries[second].Model, c.book.Entries[first].Model, c.place(first), name, quantity, at)
 			return
 		}

@@ -59,7 +59,7 @@ func (c *checker) series(k series, entries, others []int) {
 		case i == last: // it names the quantity twice, which is said elsewhere
 		case e.From < before.end():
 			first, second := min(last, i), max(last, i)
-			c.oncef(second, KindOverlap, "%s of %q has another price at %s, in %s: end one with \"to\" where the other begins",
+			c.oncef(second, k.quantity, KindOverlap, "%s of %q has another price at %s, in %s: end one with \"to\" where the other begins",
 				k.quantity, k.model, e.From, c.place(first))
 		case e.From > before.end() && Within(k.quantity) == "":
 			c.gap(k, i, span{before.end(), e.From}, others)
@@ -90,6 +90,6 @@ func (c *checker) gap(k series, entry int, hole span, others []int) {
 		holes = left
 	}
 	if len(holes) > 0 {
-		c.oncef(entry, KindGap, "%s of %q has no price from %s to %s", k.quantity, k.model, holes[0].from, holes[0].to)
+		c.oncef(entry, k.quantity, KindGap, "%s of %q has no price from %s to %s", k.quantity, k.model, holes[0].from, holes[0].to)
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/bojanz/currency"
 
+	"github.com/tollkeeper/tollkeeper/internal/money"
 	"github.com/tollkeeper/tollkeeper/internal/tenant"
 	"github.com/tollkeeper/tollkeeper/internal/usage"
 )
@@ -33,7 +34,6 @@ var (
 	roles        = []string{usage.RolePrefill}
 	rules        = []string{usage.RuleTag, usage.RuleRequestID, usage.RuleResource}
 	defaultOrder = usage.DefaultOrder
-	roundings    = []string{"half-even", "half-up", "half-down", "up", "down"}
 )
 
 // checkOneOf takes one of some words.
@@ -57,7 +57,13 @@ func checkRule(s string) error {
 	return fmt.Errorf("unknown rule %q, known are %s%s", s, strings.Join(rules, ", "), didYouMean(s, rules))
 }
 
-func checkRounding(s string) error { return checkOneOf(roundings...)(s) }
+func checkRounding(s string) error {
+	var names []string
+	for _, r := range money.Roundings() {
+		names = append(names, string(r))
+	}
+	return checkOneOf(names...)(s)
+}
 
 func checkOrder(order []any) error {
 	if len(order) == 0 {

@@ -16,7 +16,13 @@ var update = flag.Bool("update", false, "write the golden files")
 func TestGoldenErrors(t *testing.T) {
 	for dir, load := range map[string]func(string) error{
 		"config": func(name string) error { _, _, err := config.Load(name, nil); return err },
-		"prices": func(name string) error { _, err := config.LoadPrices(name); return err },
+		"prices": func(name string) error {
+			_, odd, err := config.LoadPrices(name)
+			if err == nil && len(odd) > 0 {
+				return odd
+			}
+			return err
+		},
 	} {
 		files, err := filepath.Glob(filepath.Join("testdata", dir, "*.yaml"))
 		if err != nil || len(files) == 0 {

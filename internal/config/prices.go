@@ -7,29 +7,10 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/tollkeeper/tollkeeper/internal/money"
+	"github.com/tollkeeper/tollkeeper/internal/pricing"
 	"github.com/tollkeeper/tollkeeper/internal/usage"
 )
-
-// PriceFile is a file of prices as it was written; what the prices mean together
-// (gaps, overlaps, globs) is for package pricing.
-type PriceFile struct {
-	Currency string
-	Entries  []PriceEntry
-}
-
-// PriceEntry is one entry of a price file.
-type PriceEntry struct {
-	// Line is where it begins.
-	Line int
-	// Model is a name or a glob; Customer is "" for all.
-	Model, Customer string
-	// From and To bound when it holds; To is zero for an open end.
-	From, To time.Time
-	// Per is how many units the prices are for.
-	Per int64
-	// Prices are decimal numbers, as they were written, by quantity.
-	Prices map[string]string
-}
 
 // maxPricesBytes bounds what is read of a file that was named by mistake: room
 // for some hundred thousand entries.
@@ -46,7 +27,7 @@ var priceSchema = &group{
 		{name: "model", shape: text{check: checkModel, literal: true}, required: true},
 		{name: "customer", shape: text{check: checkID("customer")}},
 		{name: "from", shape: text{check: checkInstant, literal: true}, required: true},
-		{name: "to", shape: text{check: checkInstant, literal: true}},
+		{name: "to", shape: text{check: checkEnd, literal: true}},
 		{name: "per", shape: text{check: checkPer, literal: true}, required: true},
 	},
 	rest: &rest{shape: text{check: checkPrice, literal: true}, check: checkQuantity, near: quantities},
@@ -59,32 +40,41 @@ var quantities = []string{
 	"model", "customer", "from", "to", "per", // the other keys of an entry
 }
 
-// LoadPrices reads a file of prices. When something is wrong the error is
-// Problems, with all of it.
-func LoadPrices(path string) (PriceFile, error) {
+// LoadPrices reads a file of prices and checks the book that it is. When the book
+// cannot be used the error is Problems, with all of it; odd are those that lose no
+// money but are probably not meant, such as a gap.
+func LoadPrices(path string) (book *pricing.Book, odd Problems, err error) {
 	r := &reader{file: path, places: map[string]place{}}
 	top, _ := r.readFile(pricesSchema, maxPricesBytes).(map[string]any)
 	if top == nil && len(r.problems) == 0 {
 		r.bad(nil, "", "is empty: want currency and prices")
 	}
 	if err := r.problems.err(); err != nil {
-		return PriceFile{}, err
+		return nil, nil, err
 	}
-	f := PriceFile{Currency: top["currency"].(string)}
-	for i, x := range top["prices"].([]any) {
-		f.Entries = append(f.Entries, r.priceEntry(fmt.Sprintf("prices[%d]", i), x.(map[string]any)))
+	// The schema let nothing else pass, so the zero values of other types cannot be.
+	currency, _ := top["currency"].(string)
+	entries, _ := top["prices"].([]any)
+	book = &pricing.Book{Currency: currency}
+	for i, x := range entries {
+		values, _ := x.(map[string]any)
+		book.Entries = append(book.Entries, r.priceEntry(fmt.Sprintf("prices[%d]", i), values))
 	}
-	if err := r.problems.err(); err != nil {
-		return PriceFile{}, err
+	for _, p := range book.Check() {
+		if p.Kind.Refuses() {
+			r.problems = append(r.problems, r.priceProblem(p))
+		} else {
+			odd = append(odd, r.priceProblem(p))
+		}
 	}
-	return f, nil
+	return book, odd, r.problems.err()
 }
 
 // priceEntry makes an entry of what its shape let pass.
-func (r *reader) priceEntry(key string, values map[string]any) PriceEntry {
-	e := PriceEntry{Line: r.places[key].line, Prices: map[string]string{}}
+func (r *reader) priceEntry(key string, values map[string]any) pricing.Entry {
+	e := pricing.Entry{Line: r.places[key].line}
 	for name, value := range values {
-		text := value.(string)
+		text, _ := value.(string)
 		switch name {
 		case "model":
 			e.Model = text
@@ -97,22 +87,26 @@ func (r *reader) priceEntry(key string, values map[string]any) PriceEntry {
 		case "per":
 			e.Per, _ = strconv.ParseInt(text, 10, 64)
 		default:
-			e.Prices[name] = text
+			price, _ := money.Parse(text)
+			e.Prices = append(e.Prices, pricing.Price{Quantity: name, Value: price})
 		}
 	}
-	if !e.To.IsZero() && !e.From.Before(e.To) {
-		r.badAt(key+".to", "%s is not after from, %s", e.To.Format(time.RFC3339), e.From.Format(time.RFC3339))
-	}
-	if len(e.Prices) == 0 {
-		r.badAt(key, "has no price: name a quantity, such as input_tokens: \"0.10\"")
-	}
+	pricing.SortPrices(e.Prices)
 	return e
 }
 
-// badAt is bad for a key whose node is read already.
-func (r *reader) badAt(key, format string, args ...any) {
+// priceProblem says where in the file a problem of the book is: at the member, or
+// else at the entry.
+func (r *reader) priceProblem(p pricing.Problem) Problem {
+	key := "prices"
+	if p.Entry >= 0 {
+		key = fmt.Sprintf("prices[%d]", p.Entry)
+		if at := join(key, p.Field); p.Field != "" && r.places[at] != (place{}) {
+			key = at
+		}
+	}
 	at := r.places[key]
-	r.problems = append(r.problems, Problem{File: r.file, Line: at.line, Column: at.column, Key: key, Text: fmt.Sprintf(format, args...)})
+	return Problem{File: r.file, Line: at.line, Column: at.column, Key: key, Text: p.Text}
 }
 
 func checkModel(s string) error {
@@ -123,12 +117,13 @@ func checkModel(s string) error {
 }
 
 // parseInstant reads a point in time; a day is its midnight in UTC.
-func parseInstant(s string) (time.Time, error) {
-	t, err := time.Parse(time.DateOnly, s)
-	if err != nil {
-		t, err = time.Parse(time.RFC3339, s)
+func parseInstant(s string) (pricing.Instant, error) {
+	var i pricing.Instant
+	if t, err := time.Parse(time.DateOnly, s); err == nil {
+		return pricing.Instant(t.Unix()), nil
 	}
-	return t.UTC(), err
+	err := i.UnmarshalText([]byte(s))
+	return i, err
 }
 
 func checkInstant(s string) error {
@@ -136,6 +131,14 @@ func checkInstant(s string) error {
 		return fmt.Errorf("%q is neither a day, such as 2026-01-31, nor a time, such as 2026-01-31T12:00:00Z", s)
 	}
 	return nil
+}
+
+// checkEnd also refuses the instant that stands for an open end.
+func checkEnd(s string) error {
+	if end, err := parseInstant(s); err == nil && end == 0 {
+		return fmt.Errorf("%q is the beginning of 1970: leave \"to\" out for an open end", s)
+	}
+	return checkInstant(s)
 }
 
 func checkPer(s string) error {
@@ -159,7 +162,7 @@ func checkPrice(s string) error {
 var quantityPattern = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
 
 // checkQuantity refuses names that are none, and misspelt ones: a price for
-// "ouput_tokens" would leave the output unpriced.
+// "output_token" would leave the output unpriced.
 func checkQuantity(name string) error {
 	if !quantityPattern.MatchString(name) {
 		return errors.New("is no name of a quantity: a-z, 0-9 and _")

@@ -35,7 +35,8 @@ type Entry struct {
 	// Customer is whose prices these are; "" are those of all.
 	Customer string
 	// From is the first instant at which it holds, To the first at which it does
-	// not; a To of 0 is an open end. Both lie on quarter hours.
+	// not. With a To of 0 it holds until another entry of the same model and customer
+	// begins that has a price of the same quantity. Both lie on quarter hours.
 	From, To Instant
 	// Per is how many units a price is for.
 	Per int64
@@ -91,9 +92,6 @@ func (i *Instant) UnmarshalText(b []byte) error {
 	*i = out
 	return nil
 }
-
-// holds tells whether at lies in the entry's period.
-func (e *Entry) holds(at Instant) bool { return e.From <= at && (e.To == 0 || at < e.To) }
 
 // price returns the entry's price of a quantity.
 func (e *Entry) price(quantity string) (money.Decimal, bool) {

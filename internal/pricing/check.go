@@ -3,6 +3,7 @@ package pricing
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -63,7 +64,10 @@ var maxPrice = money.FromInt(1_000_000_000_000_000_000)
 // Check finds what is wrong with the book, or odd, in the order of its entries.
 // Of what is wrong between entries, an entry has at most one problem of a kind.
 func (b *Book) Check() []Problem {
-	c := &checker{book: b, said: map[saying]bool{}}
+	c := &checker{
+		book: b, said: map[saying]bool{},
+		spans: map[series][]span{}, globs: map[string][]string{}, quantities: map[series][]string{},
+	}
 	if err := (money.Currency{Code: b.Currency, Digits: 2}).Check(); err != nil {
 		c.addf(-1, "currency", KindValue, "the currency %q is no code of three letters, as in ISO 4217", b.Currency)
 	}
@@ -77,7 +81,8 @@ func (b *Book) Check() []Problem {
 	for i := range b.Entries {
 		c.entry(i)
 	}
-	c.globs()
+	c.collect()
+	c.ambiguous()
 	c.periods()
 	slices.SortStableFunc(c.problems, func(a, b Problem) int { return cmp.Compare(a.Entry, b.Entry) })
 	return c.problems
@@ -87,6 +92,11 @@ type checker struct {
 	book     *Book
 	problems []Problem
 	said     map[saying]bool
+
+	all        []series            // sorted
+	spans      map[series][]span   // by time
+	globs      map[string][]string // of each customer
+	quantities map[series][]string // of a customer's model
 }
 
 // saying is what is said once: an overlap of two entries shows in each of their
@@ -136,7 +146,7 @@ func (c *checker) entry(i int) {
 	case e.Per < 1 || e.Per > MaxPer:
 		c.addf(i, "per", KindValue, "per is %d, want 1 to %d", e.Per, int64(MaxPer))
 	}
-	if e.Per >= 1 && !money.Terminates(e.Per) {
+	if e.Per >= 1 && e.Per <= MaxPer && !money.Terminates(e.Per) {
 		c.addf(i, "per", KindInexact, "per is %d: prices are exact only per a product of 2s and 5s, such as 1, 1000 or 1000000", e.Per)
 	}
 	for _, bound := range []struct {
@@ -178,71 +188,68 @@ func isQuantity(name string) bool {
 		strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789_") == ""
 }
 
-// globs compares the globs of each customer, and of all, with one another.
-func (c *checker) globs() {
-	type owned struct{ customer, glob string }
-	entries := map[owned][]int{} // by text
-	var texts []owned            // in the order of the book
-	count, most := map[string]int{}, 0
+// collect sorts the entries into series.
+func (c *checker) collect() {
+	entries := map[series][]int{}
 	for i := range c.book.Entries {
 		e := &c.book.Entries[i]
-		if !isGlob(e.Model) || len(e.Model) > MaxModelBytes {
+		for j, p := range e.Prices {
+			if j > 0 && e.Prices[j-1].Quantity == p.Quantity {
+				continue // it stands twice, which is said already
+			}
+			k := series{e.Customer, e.Model, p.Quantity}
+			entries[k] = append(entries[k], i)
+		}
+	}
+	for _, k := range slices.SortedFunc(maps.Keys(entries), compareSeries) {
+		c.all = append(c.all, k)
+		c.spans[k] = c.book.spans(entries[k])
+		if list := c.globs[k.customer]; isGlob(k.model) && (len(list) == 0 || list[len(list)-1] != k.model) {
+			c.globs[k.customer] = append(list, k.model)
+		}
+		text := series{customer: k.customer, model: k.model}
+		c.quantities[text] = append(c.quantities[text], k.quantity)
+	}
+}
+
+func compareSeries(a, b series) int {
+	return cmp.Or(cmp.Compare(a.customer, b.customer), cmp.Compare(a.model, b.model), cmp.Compare(a.quantity, b.quantity))
+}
+
+// ambiguous compares the globs of each customer, and of all, with one another.
+func (c *checker) ambiguous() {
+	for _, customer := range slices.Sorted(maps.Keys(c.globs)) {
+		globs := c.globs[customer]
+		if len(globs) > MaxGlobs {
+			whose := "for all"
+			if customer != "" {
+				whose = fmt.Sprintf("for customer %q", customer)
+			}
+			c.addf(-1, "", KindValue, "there are %d different globs %s, at most %d are possible", len(globs), whose, MaxGlobs)
 			continue
 		}
-		k := owned{e.Customer, e.Model}
-		if entries[k] == nil {
-			texts = append(texts, k)
-			count[e.Customer]++
-			most = max(most, count[e.Customer])
-		}
-		entries[k] = append(entries[k], i)
-	}
-	if most > MaxGlobs {
-		c.addf(-1, "", KindValue, "one customer, or all, has %d different globs, at most %d are possible", most, MaxGlobs)
-		return
-	}
-	slices.SortStableFunc(texts, func(a, b owned) int { return strings.Compare(a.customer, b.customer) })
-	for i, a := range texts {
-		for _, b := range texts[i+1:] {
-			if a.customer != b.customer {
-				break
+		for i, a := range globs {
+			for _, b := range globs[i+1:] {
+				c.compare(customer, a, b)
 			}
-			c.meet(entries[a], entries[b])
 		}
 	}
 }
 
-// meet reports the first of later that has a price together with one of earlier,
-// whose glob is another.
-func (c *checker) meet(earlier, later []int) {
-	name, ok := common(c.book.Entries[earlier[0]].Model, c.book.Entries[later[0]].Model)
+// compare reports the first time at which two globs both have a price.
+func (c *checker) compare(customer, a, b string) {
+	name, ok := common(a, b)
 	if !ok {
 		return
 	}
-	for _, j := range later {
-		for _, i := range earlier {
-			quantity, at, ok := together(&c.book.Entries[i], &c.book.Entries[j])
-			if !ok {
-				continue
-			}
-			first, second := min(i, j), max(i, j)
-			c.oncef(second, quantity, KindAmbiguous, "%q and %q (%s) both match a model such as %q, and both have a price of %s at %s: none of them is better; write narrower globs, or name the models",
-				c.book.Entries[second].Model, c.book.Entries[first].Model, c.place(first), name, quantity, at)
-			return
+	for _, quantity := range c.quantities[series{customer: customer, model: a}] {
+		x, y, at, ok := meet(c.spans[series{customer, a, quantity}], c.spans[series{customer, b, quantity}])
+		if !ok {
+			continue
 		}
+		first, second := min(x.entry, y.entry), max(x.entry, y.entry)
+		c.oncef(second, quantity, KindAmbiguous, "%q and %q (%s) both match a model such as %q, and both have a price of %s at %s: none of them is better; write narrower globs, or name the models",
+			c.book.Entries[second].Model, c.book.Entries[first].Model, c.place(first), name, quantity, at)
+		return
 	}
-}
-
-// together finds a quantity that both entries price at one time, and that time.
-func together(a, b *Entry) (quantity string, at Instant, ok bool) {
-	at = max(a.From, b.From)
-	if !a.holds(at) || !b.holds(at) {
-		return "", 0, false
-	}
-	for _, p := range a.Prices {
-		if _, ok := b.price(p.Quantity); ok {
-			return p.Quantity, at, true
-		}
-	}
-	return "", 0, false
 }

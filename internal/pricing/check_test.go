@@ -54,11 +54,18 @@ func TestCheck(t *testing.T) {
 			"quarter_hour 0: to is 2026-01-01T00:15:01Z: prices change on quarter hours only, at :00, :15, :30 and :45",
 		}},
 		"overlap, said once for all quantities": {book(
-			line(m("2026-02-01", "input_tokens=1", "output_tokens=1"), 4), line(m("2026-01-01", "input_tokens=1", "output_tokens=1"), 9)),
-			[]string{`overlap 1: input_tokens of "m" has another price at 2026-02-01T00:00:00Z, in line 4: end one with "to" where the other begins`}},
+			line(m("2026-02-01", "input_tokens=1", "output_tokens=1"), 4), line(m("2026-01-01/2026-03-01", "input_tokens=1", "output_tokens=1"), 9)),
+			[]string{`overlap 1: input_tokens of "m" has another price at 2026-02-01T00:00:00Z, in line 4: end one where the other begins`}},
 		"overlap behind a short period": {book(
-			m("2026-01-01", "requests=1"), m("2026-02-01/2026-03-01", "gpu_ms=1"), m("2026-04-01", "requests=1")),
-			[]string{`overlap 2: requests of "m" has another price at 2026-04-01T00:00:00Z, in entry 0: end one with "to" where the other begins`}},
+			m("2026-01-01/2026-05-01", "requests=1"), m("2026-02-01/2026-03-01", "gpu_ms=1"), m("2026-04-01", "requests=1")),
+			[]string{`overlap 2: requests of "m" has another price at 2026-04-01T00:00:00Z, in entry 0: end one where the other begins`}},
+		"overlap of two that begin together": {book(m("2026-01-01", "requests=1"), m("2026-01-01", "requests=2")),
+			[]string{`overlap 1: requests of "m" has another price at 2026-01-01T00:00:00Z, in entry 0: end one where the other begins`}},
+		"an open end lasts until the next begins": {book(m("2026-01-01", "requests=1"), m("2026-03-01", "requests=3"), m("2026-02-01", "requests=2")), nil},
+		"a gap behind one that ended an open end": {book(m("2026-01-01", "requests=1"), m("2026-02-01/2026-03-01", "requests=2"), m("2026-04-01", "requests=3")),
+			[]string{`gap 2: requests of "m" has no price from 2026-03-01T00:00:00Z to 2026-04-01T00:00:00Z`}},
+		"globs that an end keeps apart": {book(
+			entry("", "a*", "2026-01-01", "requests=1"), entry("", "a*", "2026-02-01/2026-03-01", "requests=1"), entry("", "*b", "2026-03-01", "requests=1")), nil},
 		"other quantities do not overlap": {book(m("2026-01-01", "requests=1"), m("2026-01-01", "gpu_ms=1")), nil},
 		"globs meet": {book(
 			line(entry("", "a*", "2026-01-01", "gpu_ms=1", "requests=1"), 2), line(entry("", "*b", "2026-02-01", "requests=1"), 6)),

@@ -5,7 +5,8 @@
 // a customer, the period in which it holds, and prices of quantities per so many
 // units. Each quantity is looked up by itself (Book.Find): the customer's own
 // price before that for all, and the model's name before a glob. Two prices of
-// the same rank are an error, never a choice.
+// the same rank are an error, never a choice. A period without an end lasts until
+// the same model and customer have a newer price of that quantity.
 //
 // A glob has "*" for any run of characters, also none and also with slashes,
 // which model names are full of, and "?" for one character; everything else

@@ -32,7 +32,7 @@ type documentEntry struct {
 	Model    string                    `json:"model"`
 	Per      int64                     `json:"per"`
 	Prices   map[string]*money.Decimal `json:"prices"`
-	To       Instant                   `json:"to,omitzero"`
+	To       *Instant                  `json:"to,omitempty"`
 }
 
 // Canonical returns the book's document: JSON without white space, members and
@@ -46,7 +46,10 @@ func (b *Book) Canonical() ([]byte, error) {
 		if !utf8.ValidString(e.Model) || !utf8.ValidString(e.Customer) {
 			return nil, fmt.Errorf("%w: the model %q of customer %q is no UTF-8", ErrMalformed, e.Model, e.Customer)
 		}
-		x := documentEntry{e.Customer, &e.From, e.Model, e.Per, map[string]*money.Decimal{}, e.To}
+		x := documentEntry{Customer: e.Customer, From: &e.From, Model: e.Model, Per: e.Per, Prices: map[string]*money.Decimal{}}
+		if e.To != 0 {
+			x.To = &e.To
+		}
 		for j := range e.Prices {
 			p := &e.Prices[j]
 			if x.Prices[p.Quantity] != nil || !utf8.ValidString(p.Quantity) {
@@ -58,7 +61,7 @@ func (b *Book) Canonical() ([]byte, error) {
 	}
 	slices.SortStableFunc(d.Entries, func(a, b documentEntry) int {
 		return cmp.Or(strings.Compare(a.Model, b.Model), strings.Compare(a.Customer, b.Customer), cmp.Compare(*a.From, *b.From),
-			cmp.Compare(a.To, b.To), cmp.Compare(a.Per, b.Per), strings.Compare(a.order(), b.order()))
+			cmp.Compare(a.to(), b.to()), cmp.Compare(a.Per, b.Per), strings.Compare(a.order(), b.order()))
 	})
 	var out bytes.Buffer
 	e := json.NewEncoder(&out)
@@ -67,6 +70,14 @@ func (b *Book) Canonical() ([]byte, error) {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
+}
+
+// to is the end, 0 for an open one.
+func (e *documentEntry) to() Instant {
+	if e.To == nil {
+		return 0
+	}
+	return *e.To
 }
 
 // order is a text that differs where prices do.
@@ -115,7 +126,10 @@ func (d *document) book() (*Book, error) {
 		if x.From == nil {
 			return nil, fmt.Errorf("%w: entry %d, of model %q, has no \"from\"", ErrMalformed, i, x.Model)
 		}
-		e := Entry{Model: x.Model, Customer: x.Customer, From: *x.From, To: x.To, Per: x.Per}
+		if x.To != nil && *x.To == 0 {
+			return nil, fmt.Errorf("%w: entry %d, of model %q, ends at %s: leave \"to\" out for an open end", ErrMalformed, i, x.Model, *x.To)
+		}
+		e := Entry{Model: x.Model, Customer: x.Customer, From: *x.From, To: x.to(), Per: x.Per}
 		for quantity, value := range x.Prices {
 			if value == nil {
 				return nil, fmt.Errorf("%w: entry %d, of model %q, has no price of %q", ErrMalformed, i, x.Model, quantity)

@@ -2,13 +2,16 @@ package pricing
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/tollkeeper/tollkeeper/internal/money"
 )
 
 // Ref is the price that was found: what a line of an invoice names as its reason.
 type Ref struct {
-	// Entry is the place in Book.Entries, from 0.
+	// Entry is the place in Book.Entries, from 0. To is where its price ends, also
+	// when it is another entry that ends it; 0 if nothing does.
 	Entry    int           `json:"entry"`
 	Model    string        `json:"model"`
 	Customer string        `json:"customer,omitempty"`
@@ -31,38 +34,55 @@ const (
 // Schedule is every price that a quantity of a model has for a customer, at any
 // time.
 type Schedule struct {
-	book *Book
 	// Known tells whether any entry, of whatever quantity, is about the model.
-	Known  bool
+	Known bool
+
 	byRank [ranks][]Ref
 }
 
 // Schedule collects the prices of one quantity of a model for a customer.
 func (b *Book) Schedule(customer, model, quantity string) *Schedule {
-	s := &Schedule{book: b}
+	s := &Schedule{}
 	if model == "" {
 		return s
 	}
+	found := map[series][]int{}
 	for i := range b.Entries {
 		e := &b.Entries[i]
 		if e.Customer != "" && e.Customer != customer || !matches(e.Model, model) {
 			continue
 		}
 		s.Known = true
-		value, ok := e.price(quantity)
-		if !ok {
-			continue
+		if _, ok := e.price(quantity); ok {
+			k := series{e.Customer, e.Model, quantity}
+			found[k] = append(found[k], i)
 		}
-		rank := allExact
-		if e.Customer != "" {
-			rank = customerExact
+	}
+	for _, k := range slices.SortedFunc(maps.Keys(found), compareSeries) {
+		for _, x := range b.spans(found[k]) {
+			e := &b.Entries[x.entry]
+			value, _ := e.price(quantity)
+			ref := Ref{x.entry, e.Model, e.Customer, x.from, x.to, e.Per, quantity, value}
+			if ref.To == forever {
+				ref.To = 0
+			}
+			s.byRank[rank(e)] = append(s.byRank[rank(e)], ref)
 		}
-		if isGlob(e.Model) {
-			rank++
-		}
-		s.byRank[rank] = append(s.byRank[rank], Ref{i, e.Model, e.Customer, e.From, e.To, e.Per, quantity, value})
 	}
 	return s
+}
+
+// rank is how good an entry's prices are for those whom it is about.
+func rank(e *Entry) int {
+	switch {
+	case e.Customer != "" && !isGlob(e.Model):
+		return customerExact
+	case e.Customer != "":
+		return customerGlob
+	case !isGlob(e.Model):
+		return allExact
+	}
+	return allGlob
 }
 
 // At returns the price at an instant, and false when there is none. Errors wrap
@@ -71,7 +91,7 @@ func (s *Schedule) At(at Instant) (Ref, bool, error) {
 	for _, refs := range s.byRank {
 		found := -1
 		for i := range refs {
-			if !s.book.Entries[refs[i].Entry].holds(at) {
+			if at < refs[i].From || refs[i].To != 0 && at >= refs[i].To {
 				continue
 			}
 			if found >= 0 {

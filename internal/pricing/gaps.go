@@ -1,95 +1,58 @@
 package pricing
 
-import (
-	"cmp"
-	"maps"
-	"slices"
-)
+import "slices"
 
-// series is one quantity of one model's text for one customer, through time.
-type series struct{ customer, model, quantity string }
-
-// span is the time from one instant to another.
-type span struct{ from, to Instant }
-
-// end is where an entry ends, with an open end after all others.
-func (e *Entry) end() Instant {
-	if e.To == 0 {
-		return lastInstant
-	}
-	return e.To
-}
-
-// periods finds where the periods of one series overlap, and where they leave a
-// gap that no other price fills.
+// periods finds where the spans of one series overlap, and where they leave a gap
+// that no other price fills.
 func (c *checker) periods() {
-	all := map[series][]int{}
-	named := map[[2]string][]int{} // entries by customer and text
-	globs := map[string][]int{}    // entries with a glob, by customer
-	for i := range c.book.Entries {
-		e := &c.book.Entries[i]
-		for _, p := range e.Prices {
-			k := series{e.Customer, e.Model, p.Quantity}
-			all[k] = append(all[k], i)
-		}
-		key := [2]string{e.Customer, e.Model}
-		named[key] = append(named[key], i)
-		if isGlob(e.Model) {
-			globs[e.Customer] = append(globs[e.Customer], i)
-		}
-	}
-	for _, k := range slices.SortedFunc(maps.Keys(all), compareSeries) {
-		// What may stand in: the customer's other prices, and those for all.
-		others := slices.Concat(named[[2]string{"", k.model}], globs[k.customer], globs[""])
-		c.series(k, all[k], others)
-	}
-}
-
-func compareSeries(a, b series) int {
-	return cmp.Or(cmp.Compare(a.customer, b.customer), cmp.Compare(a.model, b.model), cmp.Compare(a.quantity, b.quantity))
-}
-
-// series walks the entries of one series by time.
-func (c *checker) series(k series, entries, others []int) {
-	slices.SortStableFunc(entries, func(i, j int) int { return cmp.Compare(c.book.Entries[i].From, c.book.Entries[j].From) })
-	last := entries[0] // of those so far, the one that holds longest
-	for _, i := range entries[1:] {
-		before, e := &c.book.Entries[last], &c.book.Entries[i]
-		switch {
-		case i == last: // it names the quantity twice, which is said elsewhere
-		case e.From < before.end():
-			first, second := min(last, i), max(last, i)
-			c.oncef(second, k.quantity, KindOverlap, "%s of %q has another price at %s, in %s: end one with \"to\" where the other begins",
-				k.quantity, k.model, e.From, c.place(first))
-		case e.From > before.end() && Within(k.quantity) == "":
-			c.gap(k, i, span{before.end(), e.From}, others)
-		}
-		if e.end() > before.end() {
-			last = i
-		}
-	}
-}
-
-// gap reports what is left of a hole when the other prices stand in.
-func (c *checker) gap(k series, entry int, hole span, others []int) {
-	holes := []span{hole}
-	for _, i := range others {
-		e := &c.book.Entries[i]
-		if _, ok := e.price(k.quantity); !ok || !covers(e.Model, k.model) {
-			continue
-		}
-		var left []span
-		for _, h := range holes {
-			if e.From > h.from {
-				left = append(left, span{h.from, min(h.to, e.From)})
+	for _, k := range c.all {
+		spans := c.spans[k]
+		last := spans[0] // of those so far, the one that lasts longest
+		for _, x := range spans[1:] {
+			switch {
+			case x.from < last.to:
+				first, second := min(last.entry, x.entry), max(last.entry, x.entry)
+				c.oncef(second, k.quantity, KindOverlap, "%s of %q has another price at %s, in %s: end one where the other begins",
+					k.quantity, k.model, x.from, c.place(first))
+			case x.from > last.to && Within(k.quantity) == "":
+				c.gap(k, x.entry, span{from: last.to, to: x.from})
 			}
-			if e.end() < h.to {
-				left = append(left, span{max(h.from, e.end()), h.to})
+			if x.to > last.to {
+				last = x
 			}
 		}
-		holes = left
+	}
+}
+
+// gap reports what is left of a hole where no other price stands in: for a
+// customer those for all, for a name those of a glob.
+func (c *checker) gap(k series, entry int, hole span) {
+	holes := fill([]span{hole}, c.spans[series{"", k.model, k.quantity}])
+	for _, customer := range slices.Compact([]string{k.customer, ""}) {
+		for _, glob := range c.globs[customer] {
+			if covers(glob, k.model) {
+				holes = fill(holes, c.spans[series{customer, glob, k.quantity}])
+			}
+		}
 	}
 	if len(holes) > 0 {
 		c.oncef(entry, k.quantity, KindGap, "%s of %q has no price from %s to %s", k.quantity, k.model, holes[0].from, holes[0].to)
 	}
+}
+
+// fill takes from holes what the spans cover.
+func fill(holes, spans []span) []span {
+	for _, x := range spans {
+		var left []span
+		for _, h := range holes {
+			if x.from > h.from {
+				left = append(left, span{from: h.from, to: min(h.to, x.from)})
+			}
+			if x.to < h.to {
+				left = append(left, span{from: max(h.from, x.to), to: h.to})
+			}
+		}
+		holes = left
+	}
+	return holes
 }

@@ -60,7 +60,8 @@ func TestFindTakesTheBestRank(t *testing.T) {
 		entry("", "facebook/opt", "2026-01-01", "output_tokens=3", "input_tokens=3"),
 		entry("acme", "facebook/*", "2026-01-01", "output_tokens=2"),
 		entry("acme", "facebook/opt", "2026-02-01/2026-03-01", "output_tokens=1"),
-		entry("acme", "mine", "2026-01-01", "requests=0"),
+		entry("acme", "mine", "2026-01-01", "requests=0", "gpu_ms=5"),
+		entry("acme", "mine", "2026-02-01", "requests=1"), // ends the price of requests alone
 	)
 	for _, c := range []struct{ customer, model, quantity, at, want string }{
 		{"acme", "facebook/opt", usage.OutputTokens, "2026-02-01", "1"},
@@ -73,6 +74,9 @@ func TestFindTakesTheBestRank(t *testing.T) {
 		{"other", "facebook/x", usage.OutputTokens, "2026-02-01", "4"},
 		{"", "facebook/x", usage.OutputTokens, "2026-02-01", "4"},
 		{"acme", "mine", usage.Requests, "2026-01-01", "0"},
+		{"acme", "mine", usage.Requests, "2026-01-31T23:45:00Z", "0"},
+		{"acme", "mine", usage.Requests, "2026-02-01", "1"},
+		{"acme", "mine", "gpu_ms", "2026-02-01", "5"},
 		{"other", "mine", usage.Requests, "2026-01-01", ""},
 		{"acme", "facebook/opt", usage.OutputTokens, "2025-12-31T23:45:00Z", ""},
 		{"acme", "facebook/opt", usage.CachedInputTokens, "2026-02-01", ""},
@@ -86,9 +90,32 @@ func TestFindTakesTheBestRank(t *testing.T) {
 		if err != nil || got != c.want {
 			t.Errorf("%+v: %q, %v", c, got, err)
 		}
-		if e := b.Entries[ref.Entry]; ok && (ref.Model != e.Model || ref.Customer != e.Customer || ref.From != e.From || ref.To != e.To ||
+		if e := b.Entries[ref.Entry]; ok && (ref.Model != e.Model || ref.Customer != e.Customer || ref.From != e.From || e.To != 0 && ref.To != e.To ||
 			ref.Per != e.Per || ref.Quantity != c.quantity) {
 			t.Errorf("%+v: names %+v, which is not of %+v", c, ref, e)
+		}
+	}
+}
+
+func TestTheNextPriceEndsAnOpenEnd(t *testing.T) {
+	b := book(
+		entry("", "m", "2026-03-01", "requests=3"),
+		entry("", "m", "2026-01-01", "requests=1", "gpu_ms=1"),
+		entry("", "m", "2026-02-01", "requests=2"),
+	)
+	for _, c := range []struct{ quantity, at, to string }{
+		{usage.Requests, "2026-01-31", "2026-02-01T00:00:00Z"},
+		{usage.Requests, "2026-02-28", "2026-03-01T00:00:00Z"},
+		{usage.Requests, "2030-01-01", ""},
+		{"gpu_ms", "2026-02-01", ""},
+	} {
+		ref, ok, err := b.Find("", "m", c.quantity, at(c.at))
+		to := ""
+		if ref.To != 0 {
+			to = ref.To.String()
+		}
+		if !ok || err != nil || to != c.to {
+			t.Errorf("%s at %s ends at %q, %v, %v; want %q", c.quantity, c.at, to, ok, err, c.to)
 		}
 	}
 }
@@ -188,6 +215,7 @@ func TestParseRefuses(t *testing.T) {
 		{`"2026-01-01T00:00:00Z"`, `"2026-01-01"`},
 		{`"2026-01-01T00:00:00Z"`, `"2026-01-01T00:00:00.5Z"`},
 		{`"2026-01-01T00:00:00Z"`, `"9999-12-31T23:59:59-01:00"`},
+		{`"per":1`, `"per":1,"to":"1970-01-01T00:00:00Z"`},
 		{`"per":1`, `"per":1.5`},
 		{`"per":1`, `"per":1e3`},
 		{`"per":1`, `"per":9223372036854775808`},

@@ -50,7 +50,7 @@ var books = rapid.Custom(func(t *rapid.T) *pricing.Book {
 		if there>>i&1 == 0 {
 			continue
 		}
-		for _, period := range [][2]int64{{0, changes}, {changes, 0}} {
+		for _, period := range [][2]int64{{0, changes * (int64(i) & 1)}, {changes, 0}} { // every other end is said
 			b.Entries = append(b.Entries, drawEntry(t, entry(who.customer, who.model, period[0], period[1])))
 		}
 	}

@@ -1,6 +1,7 @@
 package usage
 
 import (
+	"math"
 	"regexp"
 	"strings"
 )
@@ -29,7 +30,7 @@ type Fact struct {
 	Shape       Shape
 	Identity    Hash
 	Content     Hash
-	Time        int64 // ns: decides day, bucket and price
+	Time        int64 // ns: decides period, bucket and price
 	Replaced    bool  // Time is the entry's, the observation's was implausible
 	Attribution Attribution
 	Model       string
@@ -48,63 +49,106 @@ const (
 	ShapeGateway    Shape = "gateway"
 )
 
-// Bounds of a plausible time.
+// Bounds of times.
 const (
-	// earliest is 2020-01-01 UTC, before the first vLLM.
+	// earliest is 2020-01-01 UTC, before the first vLLM: what says it happened
+	// earlier has no clock.
 	earliest = 1_577_836_800_000_000_000
 	// ahead is how far a source's clock may be before ours: one hour.
 	ahead = 3_600_000_000_000
 	day   = 24 * ahead
+	// latest is 2100-01-01 UTC. All that says it happens later has one home, so
+	// that broken clocks cannot make a day for each of their spans.
+	latest = 4_102_444_800_000_000_000
 )
 
 // NewFact derives all that follows from an observation. Its key comes from the
 // observation, its stamp and the policy alone, so order never matters.
 func NewFact(o Observation, s Stamp, p Position, r *Rules) Fact {
-	f := Fact{Observation: o, Stamp: s, Position: p, Identity: o.Identity(), Content: o.Content(), Model: r.Model(o.Resource)}
-	f.Attribution = r.Attribute(&o, &s)
-	f.Shape = shapeOf(&o, r)
+	f := Fact{Observation: o, Stamp: s, Position: p, Identity: o.Identity(), Content: o.Content()}
+	engine := r.engine(o.Resource)
+	f.Model = modelOf(o.Resource, engine)
+	f.Attribution = r.Attribute(&f.Observation, &f.Stamp)
+	f.Shape = shapeOf(&f.Observation, engine)
 	f.Key = f.key()
-	f.Time = f.ownTime()
-	if f.Time < earliest || f.Time > p.Received+ahead {
+	f.Time = f.OwnTime()
+	if f.Time < earliest || f.Time > saturatingAdd(p.Received, ahead) {
 		f.Time, f.Replaced = p.Received, true
 	}
 	return f
 }
 
-// ownTime is the time that the key fixes: the ULID's of the tagged record, else
-// the start. The spans of a beam search start one after another, all in the UTC
-// day that their key names.
-func (f *Fact) ownTime() int64 {
-	if ns, ok := ulidTime(f.Stamp.Record); ok {
-		return ns
+func saturatingAdd(a, b int64) int64 {
+	if a > math.MaxInt64-b {
+		return math.MaxInt64
 	}
-	if f.Domain == DomainGateway {
-		if ns, ok := ulidTime(f.ID); ok {
-			return ns
-		}
+	return a + b
+}
+
+// OwnTime is the time that the key fixes, plausible or not: the ULID's of the
+// tagged record, else the start. The spans of a beam search start one after
+// another, all in the UTC day that their key names.
+func (f *Fact) OwnTime() int64 {
+	if ns, ok := ulidTime(f.recordID()); ok {
+		return ns
 	}
 	return f.Start
 }
 
-var (
-	poolingID = regexp.MustCompile(`^(embd|pooling|score|classify)-`)
-	// A step of a beam search: <request id>-<the step's uuid>-beam-<i>, vLLM's
-	// entrypoints/openai/serving_engine.py beam_search.
-	beamID = regexp.MustCompile(`^((?:chat)?cmpl-.+)-[0-9a-f]{16,32}-beam-[0-9]+$`)
-)
+// Home is the UTC day to which the fact belongs, whatever arrived when: that of
+// its own time, with one home for all that lies before 2020 and one for all
+// after 2100. An identity is looked up among the facts of one home. An event
+// has none, since its sender may give it another time when it sends it again.
+func (f *Fact) Home() (day int64, ok bool) {
+	if f.Domain == DomainEvent {
+		return 0, false
+	}
+	return DayOf(min(max(f.OwnTime(), earliest-1), latest)), true
+}
 
-func shapeOf(o *Observation, r *Rules) Shape {
-	if o.Domain == DomainEvent {
-		return ShapeEvent
-	}
-	if o.Domain == DomainGateway {
-		return ShapeGateway
-	}
-	e := r.engine(o.Resource)
+// recordID is the record that a valid tag names, or that the gateway says this
+// is; "" when there is none. What is no ULID names none.
+func (f *Fact) recordID() string {
+	id := ""
 	switch {
+	case f.Domain == DomainGateway:
+		id = f.ID
+	case f.Domain == DomainSpan && f.Stamp.Tag == TagValid && f.Shape != ShapePrefill:
+		id = f.Stamp.Record
+	}
+	if !validULID(id) {
+		return ""
+	}
+	return id
+}
+
+var poolingPrefixes = []string{"embd-", "pooling-", "score-", "classify-"}
+
+// isPooling tells the span of an embedding, a score or a class: they complete
+// nothing. A client of the responses API chooses the whole beginning of its id,
+// so the id alone says too little.
+func isPooling(o *Observation) bool {
+	for _, prefix := range poolingPrefixes {
+		if strings.HasPrefix(o.RequestID, prefix) {
+			return o.Quantities.Get(OutputTokens) == 0
+		}
+	}
+	return false
+}
+
+// A step of a beam search: <request id>-<the step's uuid>-beam-<i>, vLLM's
+// entrypoints/generate/beam_search/online.py.
+var beamID = regexp.MustCompile(`^((?:chat)?cmpl-.+)-([0-9a-f]{16,32})-beam-([0-9]{1,9})$`)
+
+func shapeOf(o *Observation, e Engine) Shape {
+	switch {
+	case o.Domain == DomainEvent:
+		return ShapeEvent
+	case o.Domain == DomainGateway:
+		return ShapeGateway
 	case e.Role == RolePrefill:
 		return ShapePrefill
-	case poolingID.MatchString(o.RequestID):
+	case isPooling(o):
 		return ShapePooling
 	case e.Beams == BeamsFold && beamID.MatchString(o.RequestID):
 		return ShapeBeam
@@ -114,8 +158,8 @@ func shapeOf(o *Observation, r *Rules) Shape {
 }
 
 func (f *Fact) key() Hash {
-	if _, ok := ulidTime(f.Stamp.Record); ok && f.Shape != ShapePrefill {
-		return hashFields("record", f.Stamp.Record)
+	if id := f.recordID(); id != "" {
+		return hashFields("record", id)
 	}
 	return f.groupKey()
 }
@@ -191,24 +235,27 @@ func BucketOf(ns int64) int64 {
 	return floorDiv(ns, quarter) * BucketSeconds
 }
 
-// ulidTime reads the time of a ULID (github.com/ulid/spec): 48 bits of
-// milliseconds in the first ten characters of Crockford's base 32.
+// ulidAlphabet is Crockford's base 32 (github.com/ulid/spec).
+const ulidAlphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+// validULID tells whether id is a ULID in its canonical spelling.
+func validULID(id string) bool {
+	return len(id) == 26 && id[0] <= '7' && strings.Trim(id, ulidAlphabet) == ""
+}
+
+// ulidTime reads the time of a valid ULID: 48 bits of milliseconds in its first
+// ten characters. What nanoseconds cannot say (after the year 2262) is the
+// latest time that they can.
 func ulidTime(id string) (int64, bool) {
-	const alphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-	if len(id) != 26 || id[0] > '7' {
+	if id == "" {
 		return 0, false
 	}
 	var ms int64
 	for i := range 10 {
-		v := strings.IndexByte(alphabet, id[i])
-		if v < 0 {
-			return 0, false
-		}
-		ms = ms<<5 | int64(v)
+		ms = ms<<5 | int64(strings.IndexByte(ulidAlphabet, id[i]))
 	}
-	const latest = 1<<63/1_000_000 - 1
-	if ms > latest {
-		return 0, false
+	if ms > math.MaxInt64/1_000_000 {
+		return math.MaxInt64, true
 	}
 	return ms * 1_000_000, true
 }

@@ -24,21 +24,23 @@ type Outcome struct {
 	Conflicts []Fact
 }
 
-// Fold is the oracle of every store: of each identity the lowest position
-// stays, the others are duplicates or conflicts, and the facts that stay fold
-// by their keys.
+// Fold is the oracle of every store: of each identity the lowest position of
+// its home stays, the others are duplicates or conflicts, and the facts that
+// stay fold by their keys.
 func Fold(facts []Fact) Outcome {
 	facts = slices.Clone(facts)
 	slices.SortStableFunc(facts, func(a, b Fact) int { return a.Position.compare(b.Position) })
 	out := Outcome{Verdicts: map[Verdict]int64{}}
-	first := make(map[Hash]*Fact, len(facts))
+	first := make(map[place]*Fact, len(facts))
 	byKey := map[Hash][]Fact{}
 	for i := range facts {
 		f := &facts[i]
-		kept, seen := first[f.Identity]
+		at := place{identity: f.Identity}
+		at.home, _ = f.Home()
+		kept, seen := first[at]
 		switch {
 		case !seen:
-			first[f.Identity] = f
+			first[at] = f
 			byKey[f.Key] = append(byKey[f.Key], *f)
 			out.Verdicts[Accepted]++
 		case kept.Content == f.Content:
@@ -53,6 +55,13 @@ func Fold(facts []Fact) Outcome {
 	}
 	slices.SortFunc(out.Records, func(a, b Record) int { return slices.Compare(a.Key[:], b.Key[:]) })
 	return out
+}
+
+// place is where an identity is looked up: home is 0 for events, which have
+// none.
+type place struct {
+	identity Hash
+	home     int64
 }
 
 // Total is the sum of records that share who pays, what for, and the quarter

@@ -133,8 +133,12 @@ func (o *Observation) Instance() []string {
 // value returns the text of an attribute whatever its type.
 func (a Attributes) value(key string) string {
 	x, _ := a.Get(key)
-	if x.IsInt {
-		return string(appendInt(nil, x.Int))
+	return x.text()
+}
+
+func (a Attribute) text() string {
+	if a.IsInt {
+		return itoa(a.Int)
 	}
-	return x.Str
+	return a.Str
 }

@@ -1,6 +1,7 @@
 package usage
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -54,28 +55,86 @@ type ResourceRule struct {
 	Project  string            `json:"project,omitempty"`
 }
 
-// ErrPolicy says that a policy cannot be used; the message says where.
+// ErrPolicy says that a policy cannot be used; the message says why.
 var ErrPolicy = errors.New("usage: bad policy")
 
 // Canonical returns the policy's canonical JSON, for the journal.
 func (p Policy) Canonical() ([]byte, error) {
-	p.V = Format
 	if _, err := p.Compile(); err != nil {
 		return nil, err
 	}
-	return json.Marshal(p)
+	b := []byte{'{'}
+	b = appendList(b, "engines", p.Engines, func(b []byte, e Engine) []byte {
+		b = append(b, '{')
+		b = appendMember(b, "beams", e.Beams)
+		b = appendMatch(b, e.Match)
+		b = appendMember(b, "model", e.Model)
+		b = appendMember(b, "role", e.Role)
+		return append(b[:len(b)-1], '}')
+	})
+	b = appendList(b, "order", p.Order, appendString)
+	b = appendList(b, "request_id", p.RequestIDs, appendString)
+	b = appendList(b, "resource", p.Resources, func(b []byte, x ResourceRule) []byte {
+		b = append(b, '{')
+		b = appendMember(b, "customer", x.Customer)
+		b = appendMatch(b, x.Match)
+		b = appendMember(b, "project", x.Project)
+		return append(b[:len(b)-1], '}')
+	})
+	b = append(b, `"v":`...)
+	b = append(appendInt(b, Format), '}')
+	if !ValidText(string(b)) {
+		return nil, fmt.Errorf("%w: it holds invalid UTF-8", ErrPolicy)
+	}
+	return b, nil
 }
 
-// ParsePolicy reads what Canonical wrote.
-func ParsePolicy(b []byte) (*Rules, error) {
-	var p Policy
-	if err := json.Unmarshal(b, &p); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrPolicy, err)
+// appendList appends `"key":[…],`, and nothing for an empty list.
+func appendList[T any](b []byte, key string, list []T, one func([]byte, T) []byte) []byte {
+	if len(list) == 0 {
+		return b
 	}
-	if p.V > Format {
+	b = append(appendString(b, key), `:[`...)
+	for i, x := range list {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = one(b, x)
+	}
+	return append(b, `],`...)
+}
+
+func appendMatch(b []byte, match map[string]string) []byte {
+	list := make(Attributes, 0, len(match))
+	for k, v := range match {
+		list = append(list, Attribute{Key: k, Str: v})
+	}
+	b = append(b, `"match":`...)
+	b = AppendAttributes(b, list.Sorted())
+	return append(b, ',')
+}
+
+// ParsePolicy reads what Canonical wrote. Errors wrap ErrPolicy or
+// ErrNewerFormat.
+func ParsePolicy(b []byte) (*Rules, error) {
+	var newer struct{ V int }
+	if json.Unmarshal(b, &newer) == nil && newer.V > Format {
 		return nil, ErrNewerFormat
 	}
-	return p.Compile()
+	var p Policy
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&p); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrPolicy, err)
+	}
+	r, err := p.Compile()
+	if err != nil {
+		return nil, err
+	}
+	if again, err := p.Canonical(); err != nil || !bytes.Equal(again, b) {
+		return nil, fmt.Errorf("%w: it is not in canonical form", ErrPolicy)
+	}
+	return r, nil
 }
 
 // Rules is a policy ready to use. A nil *Rules knows nothing: every
@@ -185,7 +244,9 @@ func (r *Rules) byRequestID(id string) (Attribution, bool) {
 		if i := re.SubexpIndex("project"); i >= 0 {
 			a.Project = m[i]
 		}
-		return a, a.Customer != ""
+		if a.Customer != "" {
+			return a, true
+		}
 	}
 	return Attribution{}, false
 }
@@ -213,11 +274,13 @@ func (r *Rules) engine(resource Attributes) Engine {
 
 // Model is the resource's own gen_ai.request.model, else that of the policy's
 // engine, else "": unknown.
-func (r *Rules) Model(resource Attributes) string {
+func (r *Rules) Model(resource Attributes) string { return modelOf(resource, r.engine(resource)) }
+
+func modelOf(resource Attributes, e Engine) string {
 	if m := resource.Str("gen_ai.request.model"); m != "" {
 		return m
 	}
-	return r.engine(resource).Model
+	return e.Model
 }
 
 // MatchedKeys lists the resource attributes that the policy looks at, sorted:
@@ -239,7 +302,7 @@ func (p Policy) MatchedKeys() []string {
 
 func matches(match map[string]string, resource Attributes) bool {
 	for k, v := range match {
-		if _, found := resource.Get(k); !found || resource.value(k) != v {
+		if x, found := resource.Get(k); !found || x.text() != v {
 			return false
 		}
 	}

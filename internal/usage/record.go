@@ -60,21 +60,54 @@ func FoldKey(facts []Fact) []Record {
 	if len(facts) == 0 {
 		return nil
 	}
-	facts = slices.Clone(facts)
-	slices.SortFunc(facts, func(a, b Fact) int { return slices.Compare(a.Identity[:], b.Identity[:]) })
-	if facts[0].Key == facts[0].groupKey() {
+	facts = sortFacts(facts)
+	if facts[0].recordID() == "" {
 		return []Record{foldGroup(facts[0].Key, facts)}
 	}
 	return foldTagged(facts)
 }
 
+// sortFacts returns the facts in the order of their identities, which no order
+// of arrival changes.
+func sortFacts(facts []Fact) []Fact {
+	if len(facts) == 1 {
+		return facts
+	}
+	facts = slices.Clone(facts)
+	slices.SortFunc(facts, func(a, b Fact) int { return slices.Compare(a.Identity[:], b.Identity[:]) })
+	return facts
+}
+
 // foldTagged folds what carries one record id: gateway final, then spans, then
-// gateway partial, then opening.
+// gateway partial, then opening. Of the spans, the groups that began first
+// belong to the attempts that the gateway named.
 func foldTagged(facts []Fact) []Record {
-	groups := groupBy(facts, func(f *Fact) Hash { return f.groupKey() })
-	var spans [][]Fact
-	var gateway []Fact
-	for _, g := range groups {
+	key := facts[0].Key
+	gateway, spans := splitGateway(facts)
+	said, covered := gatewaySaid(gateway), len(spans)
+	if said != nil {
+		covered = min(covered, attempts(said))
+	}
+	r := newRecord(key, sortFacts(slices.Concat(gateway, slices.Concat(spans[:covered]...))))
+	switch {
+	case said != nil && gradeOf(said) == GradeFinal:
+		r.Shape, r.Grade, r.Quantities = ShapeGateway, GradeFinal, said.Quantities
+	case covered > 0:
+		r.sumGroups(spans[:covered])
+	default:
+		r.foldGateway(said)
+	}
+	out := []Record{r}
+	for _, g := range spans[covered:] {
+		out = append(out, foldGroup(beyondKey(key, g[0].groupKey()), g))
+	}
+	return out
+}
+
+// splitGateway takes the gateway's own observations apart from the groups of
+// the spans, which come in the order of their first start.
+func splitGateway(facts []Fact) (gateway []Fact, spans [][]Fact) {
+	for _, g := range groupBy(facts, func(f *Fact) Hash { return f.groupKey() }) {
 		if g[0].Shape == ShapeGateway {
 			gateway = append(gateway, g...)
 		} else {
@@ -84,22 +117,7 @@ func foldTagged(facts []Fact) []Record {
 	slices.SortFunc(spans, func(a, b []Fact) int {
 		return cmp.Or(cmp.Compare(minStart(a), minStart(b)), slices.Compare(a[0].Identity[:], b[0].Identity[:]))
 	})
-	final, covered := gatewayFinal(gateway)
-	if final == nil && len(spans) == 0 {
-		return []Record{foldGateway(facts[0].Key, gateway)}
-	}
-	if final == nil {
-		return []Record{sumGroups(facts[0].Key, spans, facts)}
-	}
-	covered = min(covered, len(spans))
-	own := slices.Concat(gateway, slices.Concat(spans[:covered]...))
-	r := newRecord(facts[0].Key, own)
-	r.Shape, r.Grade, r.Quantities = ShapeGateway, GradeFinal, final.Quantities
-	out := []Record{r}
-	for _, g := range spans[covered:] {
-		out = append(out, foldGroup(beyondKey(facts[0].Key, g[0].groupKey()), g))
-	}
-	return out
+	return gateway, spans
 }
 
 // beyondKey is the key of a span group that no attempt of the gateway covers.
@@ -109,11 +127,10 @@ func beyondKey(record, group Hash) Hash {
 
 // sumGroups adds up the span groups of one tagged record: a retry by the edge
 // is work done twice.
-func sumGroups(key Hash, groups [][]Fact, all []Fact) Record {
-	r := newRecord(key, all)
+func (r *Record) sumGroups(groups [][]Fact) {
 	r.Shape, r.Grade = groups[0][0].Shape, GradeFinal
 	for _, g := range groups {
-		part := foldGroup(key, g)
+		part := foldGroup(r.Key, g)
 		r.Quantities.AddAll(part.Quantities)
 		r.Flags = append(r.Flags, part.Flags...)
 		if part.Grade == GradeDerived {
@@ -121,46 +138,53 @@ func sumGroups(key Hash, groups [][]Fact, all []Fact) Record {
 		}
 	}
 	r.Flags = sortedSet(r.Flags)
-	return r
 }
 
-// gatewayFinal returns the gateway's final count, nil when there is none, and
-// the number of upstream attempts it made.
-func gatewayFinal(gateway []Fact) (*Fact, int) {
+// gatewaySaid returns the gateway's final count, else its partial one, nil when
+// there is neither.
+func gatewaySaid(gateway []Fact) (said *Fact) {
 	for i := range gateway {
 		f := &gateway[i]
-		if f.Kind == KindUsage && f.Attributes.Str("tollkeeper.grade") != string(GradePartial) {
-			attempts, ok := f.Attributes.Int("tollkeeper.attempts")
-			if !ok || attempts < 1 {
-				attempts = 1
-			}
-			return f, int(min(attempts, int64(maxAttempts)))
+		if f.Kind != KindUsage {
+			continue
+		}
+		if said == nil || (gradeOf(said) == GradePartial && gradeOf(f) == GradeFinal) {
+			said = f
 		}
 	}
-	return nil, 0
+	return said
+}
+
+func gradeOf(f *Fact) Grade {
+	if f.Attributes.Str("tollkeeper.grade") == string(GradePartial) {
+		return GradePartial
+	}
+	return GradeFinal
 }
 
 // maxAttempts bounds how many span groups one gateway record may cover.
 const maxAttempts = 1000
 
-// foldGateway folds what only the gateway said: its last exact count, or the
-// opening.
-func foldGateway(key Hash, gateway []Fact) Record {
-	r := newRecord(key, gateway)
-	r.Shape, r.Grade = ShapeGateway, GradeOpen
-	for i := range gateway {
-		if gateway[i].Kind == KindUsage {
-			r.Grade, r.Quantities = GradePartial, gateway[i].Quantities
-			if gateway[i].Attributes.Str("tollkeeper.grade") != string(GradePartial) {
-				r.Grade = GradeFinal
-				break
-			}
-		}
+// attempts is how often the gateway called an engine for this record: once
+// unless it says so.
+func attempts(f *Fact) int {
+	n, ok := f.Attributes.Int("tollkeeper.attempts")
+	if !ok {
+		return 1
 	}
-	return r
+	return int(min(max(n, 1), maxAttempts))
 }
 
-// foldGroup folds facts of one shape and one group key.
+// foldGateway folds what only the gateway said: its last exact count, or the
+// opening.
+func (r *Record) foldGateway(said *Fact) {
+	r.Shape, r.Grade = ShapeGateway, GradeOpen
+	if said != nil {
+		r.Grade, r.Quantities = gradeOf(said), said.Quantities
+	}
+}
+
+// foldGroup folds facts of one shape and one group key, sorted by identity.
 func foldGroup(key Hash, facts []Fact) Record {
 	r := newRecord(key, facts)
 	r.Shape, r.Grade = facts[0].Shape, GradeFinal
@@ -175,8 +199,8 @@ func foldGroup(key Hash, facts []Fact) Record {
 		for i := range facts {
 			r.Quantities.Add(PrefillTokens, facts[i].Quantities.Get(InputTokens))
 		}
-	case ShapeGateway:
-		return foldGateway(key, facts)
+	case ShapeGateway: // one whose id is no ULID
+		r.foldGateway(gatewaySaid(facts))
 	default:
 		for i := range facts {
 			r.Quantities.AddAll(facts[i].Quantities)
@@ -205,18 +229,26 @@ func sameInput(g []Fact) bool {
 	})
 }
 
-// addPrompt adds the spans of one request id.
+// addPrompt adds the spans of one request id. Where they agree on the prompt, it
+// counts once, and as much of it as cached as each of them found in the cache.
 func addPrompt(q *Quantities, g []Fact) {
-	agree := sameInput(g)
+	if !sameInput(g) {
+		for i := range g {
+			q.AddAll(g[i].Quantities)
+		}
+		return
+	}
+	cached := g[0].Quantities.Get(CachedInputTokens)
 	for i := range g {
+		cached = min(cached, g[i].Quantities.Get(CachedInputTokens))
 		for _, x := range g[i].Quantities {
-			input := x.Name == InputTokens || x.Name == CachedInputTokens
-			if input && agree && i > 0 {
-				continue
+			if x.Name != InputTokens && x.Name != CachedInputTokens {
+				q.Add(x.Name, x.Amount)
 			}
-			q.Add(x.Name, x.Amount)
 		}
 	}
+	q.Add(InputTokens, g[0].Quantities.Get(InputTokens))
+	q.Add(CachedInputTokens, cached)
 }
 
 // foldPooling: each input is a span of its own; the request is counted with
@@ -230,16 +262,15 @@ func (r *Record) foldPooling(facts []Fact) {
 	}
 }
 
-// newRecord fills in what every shape shares. facts is not empty.
+// newRecord fills in what every shape shares. facts is not empty, and sorted by
+// identity.
 func newRecord(key Hash, facts []Fact) Record {
-	facts = slices.Clone(facts)
-	slices.SortFunc(facts, func(a, b Fact) int { return slices.Compare(a.Identity[:], b.Identity[:]) })
 	first := &facts[0]
 	r := Record{Key: key, Facts: facts, Time: first.Time, Start: first.Start, End: first.End, Attribution: first.Attribution}
 	for i := range facts {
 		f := &facts[i]
 		r.Time, r.Start, r.End = min(r.Time, f.Time), min(r.Start, f.Start), max(r.End, f.End)
-		r.flag(f, first)
+		r.flag(f)
 		if f.Attribution.Rank < r.Rank {
 			r.Attribution = f.Attribution
 		}
@@ -247,6 +278,9 @@ func newRecord(key Hash, facts []Fact) Record {
 		r.Service = cmp.Or(r.Service, f.Resource.Str("service.name"))
 		r.Trace = cmp.Or(r.Trace, f.Trace)
 		r.RequestID = smallest(r.RequestID, f.RequestID)
+	}
+	if slices.ContainsFunc(facts, func(f Fact) bool { return f.Attribution.Customer != "" && f.Attribution.Customer != r.Customer }) {
+		r.Flags = append(r.Flags, FlagPayersDisagree)
 	}
 	r.Flags = sortedSet(r.Flags)
 	return r
@@ -259,7 +293,7 @@ func smallest(a, b string) string {
 	return a
 }
 
-func (r *Record) flag(f, first *Fact) {
+func (r *Record) flag(f *Fact) {
 	if f.Replaced {
 		r.Flags = append(r.Flags, FlagTimeReplaced)
 	}
@@ -269,9 +303,6 @@ func (r *Record) flag(f, first *Fact) {
 	if f.Stamp.Tag == TagInvalid {
 		r.Flags = append(r.Flags, FlagTagInvalid)
 	}
-	if f.Attribution.Customer != first.Attribution.Customer {
-		r.Flags = append(r.Flags, FlagPayersDisagree)
-	}
 }
 
 func sortedSet(list []string) []string {
@@ -279,9 +310,11 @@ func sortedSet(list []string) []string {
 	return slices.Compact(list)
 }
 
-// groupBy splits facts by key, groups in the order of their keys' text or
-// bytes, so that the order of facts does not matter.
+// groupBy splits facts by key, the groups in the order of their first facts.
 func groupBy[K comparable](facts []Fact, key func(*Fact) K) [][]Fact {
+	if len(facts) == 1 {
+		return [][]Fact{facts}
+	}
 	index := map[K]int{}
 	var groups [][]Fact
 	for i := range facts {

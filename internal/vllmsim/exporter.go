@@ -27,7 +27,7 @@ func newClient(o Options) (otlptrace.Client, error) {
 
 func httpClient(o Options) (otlptrace.Client, error) {
 	u, err := url.Parse(o.OTLPEndpoint)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+	if err != nil || u.Host == "" || strings.Trim(u.Path, "/") == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, fmt.Errorf("OTLP endpoint %q: with %s it is the whole URL, e.g. http://127.0.0.1:4318/v1/traces", o.OTLPEndpoint, ProtocolHTTP)
 	}
 	opts := []otlptracehttp.Option{

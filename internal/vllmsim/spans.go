@@ -5,13 +5,14 @@ import "context"
 // Spans counts a server's spans by what became of them.
 type Spans struct {
 	// Ended were made: one for each sequence that finished and whose caller was sampled.
-	Ended int64
+	Ended int64 `json:"ended"`
 	// Unsampled were not made, because the caller's traceparent said so.
-	Unsampled int64
+	Unsampled int64 `json:"unsampled"`
 	// Exported arrived, as far as the exporter knows; Failed did not.
-	Exported, Failed int64
+	Exported int64 `json:"exported"`
+	Failed   int64 `json:"failed"`
 	// Held wait for Release.
-	Held int64
+	Held int64 `json:"held"`
 }
 
 // Lost were made and are neither on their way nor there. It is exact after a Flush,

@@ -247,6 +247,7 @@ func TestExportsByGRPC(t *testing.T) {
 func TestWrongEndpoints(t *testing.T) {
 	for _, o := range []vllmsim.Options{
 		{OTLPEndpoint: "127.0.0.1:4318", OTLPProtocol: vllmsim.ProtocolHTTP},
+		{OTLPEndpoint: "http://127.0.0.1:4318", OTLPProtocol: vllmsim.ProtocolHTTP},
 		{OTLPEndpoint: "http://127.0.0.1:4317/v1/traces", OTLPProtocol: vllmsim.ProtocolGRPC},
 		{OTLPEndpoint: "http://127.0.0.1:4317", OTLPProtocol: "udp"},
 	} {

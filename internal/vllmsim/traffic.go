@@ -67,15 +67,21 @@ type TrafficOptions struct {
 
 // Tally is what the clients of one customer saw at one model: the other side of a bill.
 type Tally struct {
-	Customer, Model string
+	Customer string `json:"customer"`
+	Model    string `json:"model"`
 	// Requests finished, with the usage that the answers told.
-	Requests, Input, Output int64
+	Requests int64 `json:"requests"`
+	Input    int64 `json:"input_tokens"`
+	Output   int64 `json:"output_tokens"`
 	// Aborted were left by their client; AbortedTokens is the output it had got.
-	Aborted, AbortedTokens int64
+	Aborted       int64 `json:"aborted"`
+	AbortedTokens int64 `json:"aborted_output_tokens"`
 	// Unsampled finished too, and have no span: theirs is not in Input and Output.
-	Unsampled, UnsampledInput, UnsampledOutput int64
+	Unsampled       int64 `json:"unsampled"`
+	UnsampledInput  int64 `json:"unsampled_input_tokens"`
+	UnsampledOutput int64 `json:"unsampled_output_tokens"`
 	// Failed have no answer.
-	Failed int64
+	Failed int64 `json:"failed"`
 }
 
 // plus adds o's amounts to t.

@@ -41,7 +41,7 @@ func (p Problem) String() string {
 
 // Problems are all that is wrong, as an error: of the file by line, then of the
 // environment by variable.
-type Problems []Problem
+type Problems []Problem //nolint:errname // what they are is problems, and errors of one kind only together
 
 // Error has a line for each problem.
 func (ps Problems) Error() string {

@@ -14,8 +14,8 @@ import (
 //
 //	tollkeeper=v1.<record or ->.<key id>.<mac>
 //
-//	record  the ULID of the gateway's record, or "-": any work of the key
-//	key id  the owner of that key ("key_…") pays
+//	record  the ULID of the gateway's record, or "-": any work that the key may do
+//	key id  such as "key_…": its owner pays
 //	mac     base64url without padding (22 characters) of the first 16 bytes of
 //	        HMAC-SHA256(secret, text), where text is "v1.-.<key id>", or
 //	        "v1.<record>.<key id>.<trace id>" when a record is named, the trace

@@ -3,9 +3,10 @@ package otlp
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/VictoriaMetrics/easyproto"
-	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/tollkeeper/tollkeeper/internal/usage"
 )
@@ -14,30 +15,25 @@ import (
 // again cannot help.
 var ErrUndecodable = errors.New("otlp: undecodable body")
 
-// Result is what one export said. Each span is an observation, or counted in
-// Rejected (it should carry usage and cannot be kept) or Ignored (it carries
-// none), by reason.
-type Result struct {
-	Observations []usage.Observation
-	// Resources holds the canonical JSON of each observation's resource,
-	// shared by the observations of one resource.
-	Resources [][]byte
-	Rejected  map[string]int64
-	Ignored   map[string]int64
+// Visit is given each observation with the canonical JSON of its resource. Both
+// hold parts of the body and are used again: they are valid until it returns.
+// Its error ends the walk.
+type Visit func(o *usage.Observation, resource []byte) error
+
+// Counts are the spans of one export that are no observations: Rejected ones
+// should carry usage and cannot be kept, Ignored ones carry none; by reason.
+type Counts struct {
+	Rejected, Ignored map[string]int64
 }
 
-func (r *Result) reject(reason string) {
-	if r.Rejected == nil {
-		r.Rejected = map[string]int64{}
-	}
-	r.Rejected[reason]++
-}
+func (c *Counts) reject(reason string) { count(&c.Rejected, reason) }
+func (c *Counts) ignore(reason string) { count(&c.Ignored, reason) }
 
-func (r *Result) ignore(reason string) {
-	if r.Ignored == nil {
-		r.Ignored = map[string]int64{}
+func count(to *map[string]int64, reason string) {
+	if *to == nil {
+		*to = map[string]int64{}
 	}
-	r.Ignored[reason]++
+	(*to)[reason]++
 }
 
 // Decoder decodes exports. It is safe for concurrent use.
@@ -66,131 +62,193 @@ var resourceAllowed = []string{
 	"k8s.statefulset.name", "service.instance.id", "service.name", "service.namespace", "service.version", "vllm.process_id",
 }
 
-// JSON decodes the OTLP/JSON encoding. Errors wrap ErrUndecodable.
-func (d *Decoder) JSON(body []byte) (*Result, error) {
-	req := ptraceotlp.NewExportRequest()
-	if err := req.UnmarshalJSON(body); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUndecodable, err)
-	}
-	b, err := req.MarshalProto()
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUndecodable, err)
-	}
-	return d.Proto(b)
-}
-
-// Proto decodes the protobuf encoding. The result holds no part of body.
-// Errors wrap ErrUndecodable.
-func (d *Decoder) Proto(body []byte) (*Result, error) {
-	w := walker{decoder: d, result: &Result{}}
-	if err := eachField(body, func(fc *easyproto.FieldContext) error {
-		if fc.FieldNum != 1 {
-			return nil
-		}
-		return message(fc, w.resourceSpans)
-	}); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUndecodable, err)
-	}
-	return w.result, nil
+// EachProto walks the protobuf encoding. A span that cannot be kept is counted
+// and its neighbours go on; a body that is no protobuf is refused whole, however
+// much of it was visited. Errors wrap ErrUndecodable or are visit's.
+func (d *Decoder) EachProto(body []byte, visit Visit) (Counts, error) {
+	w := walker{decoder: d, visit: visit}
+	err := w.export(body)
+	return w.counts, err
 }
 
 // walker goes through one export. It is used once.
 type walker struct {
 	decoder  *Decoder
-	result   *Result
+	visit    Visit
+	counts   Counts
 	resource usage.Attributes
 	encoded  []byte // canonical JSON of resource
 	badText  bool   // the resource holds text that cannot be kept
 	span     span
+	scratch  scratch
 }
 
-var errWire = errors.New("wrong wire type or truncated field")
+var errWire = fmt.Errorf("%w: wrong wire type", ErrUndecodable)
 
-// eachField calls fn for every field of a message.
-func eachField(src []byte, fn func(fc *easyproto.FieldContext) error) error {
+// next reads the next field of a message. A group, which OTLP has none of but
+// protobuf allows among unknown fields, comes as the field 0, which has no
+// meaning anywhere.
+func next(fc *easyproto.FieldContext, b []byte) (rest []byte, err error) {
+	rest, err = fc.NextField(b)
+	if err == nil && fc.FieldNum != 0 && fc.FieldNum <= math.MaxInt32 {
+		return rest, nil
+	}
+	number, kind, n := protowire.ConsumeTag(b)
+	if n > 0 && kind == protowire.StartGroupType {
+		if m := protowire.ConsumeFieldValue(number, kind, b[n:]); m >= 0 {
+			*fc = easyproto.FieldContext{}
+			return b[n+m:], nil
+		}
+	}
+	if err == nil {
+		err = errors.New("field number out of range")
+	}
+	return nil, fmt.Errorf("%w: %w", ErrUndecodable, err)
+}
+
+func (w *walker) export(b []byte) (err error) {
 	var fc easyproto.FieldContext
-	var err error
-	for len(src) > 0 {
-		if src, err = fc.NextField(src); err != nil {
+	for len(b) > 0 {
+		if b, err = next(&fc, b); err != nil {
 			return err
 		}
-		if err = fn(&fc); err != nil {
+		if fc.FieldNum == 1 {
+			m, ok := fc.MessageData()
+			if !ok {
+				return errWire
+			}
+			if err := w.resourceSpans(m); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Where a ResourceSpans holds its spans. The old field is what senders used
+// before 2022 (instrumentation_library_spans); it counts when the new one is
+// not there, as in the Collector.
+const (
+	fieldScopeSpans    = 2
+	fieldOldScopeSpans = 1000
+)
+
+// resourceSpans reads the resource first, wherever it stands, since the spans
+// need it.
+func (w *walker) resourceSpans(b []byte) (err error) {
+	w.resource = w.resource[:0]
+	scopes := uint32(fieldOldScopeSpans)
+	var fc easyproto.FieldContext
+	for rest := b; len(rest) > 0; {
+		if rest, err = next(&fc, rest); err != nil {
+			return err
+		}
+		switch fc.FieldNum {
+		case 1:
+			m, ok := fc.MessageData()
+			if !ok {
+				return errWire
+			}
+			if err := w.resourceMessage(m); err != nil {
+				return err
+			}
+		case fieldScopeSpans:
+			scopes = fieldScopeSpans
+		}
+	}
+	w.closeResource()
+	for rest := b; len(rest) > 0; {
+		if rest, err = next(&fc, rest); err != nil {
+			return err
+		}
+		if fc.FieldNum != scopes {
+			continue
+		}
+		m, ok := fc.MessageData()
+		if !ok {
+			return errWire
+		}
+		if err := w.scopeSpans(m); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// message calls fn with the bytes of an embedded message.
-func message(fc *easyproto.FieldContext, fn func([]byte) error) error {
-	b, ok := fc.MessageData()
+func (w *walker) resourceMessage(b []byte) (err error) {
+	var fc easyproto.FieldContext
+	for len(b) > 0 {
+		if b, err = next(&fc, b); err != nil {
+			return err
+		}
+		if fc.FieldNum != 1 {
+			continue
+		}
+		m, ok := fc.MessageData()
+		if !ok {
+			return errWire
+		}
+		var kv keyValue
+		if err := kv.read(m); err != nil {
+			return err
+		}
+		w.addResource(&kv)
+	}
+	return nil
+}
+
+// addResource keeps an attribute of the allow-list, the last under a key.
+func (w *walker) addResource(kv *keyValue) {
+	if !w.decoder.resourceKeys[kv.key] {
+		return
+	}
+	a, ok := kv.attribute()
 	if !ok {
-		return errWire
+		return
 	}
-	return fn(b)
-}
-
-// resourceSpans reads the resource first, wherever it stands, since the spans
-// need it.
-func (w *walker) resourceSpans(b []byte) error {
-	w.resource, w.encoded, w.badText = nil, nil, false
-	if err := eachField(b, func(fc *easyproto.FieldContext) error {
-		if fc.FieldNum != 1 {
-			return nil
-		}
-		return message(fc, w.resourceMessage)
-	}); err != nil {
-		return err
-	}
-	w.resource = w.resource.Sorted()
 	for i := range w.resource {
-		a := &w.resource[i]
-		w.badText = w.badText || !usage.ValidText(a.Str)
-		a.Str = shorten(a.Str)
+		if w.resource[i].Key == a.Key {
+			w.resource[i] = a
+			return
+		}
 	}
-	if !w.badText {
-		w.encoded = usage.AppendAttributes(nil, w.resource)
+	w.resource = append(w.resource, a)
+}
+
+// closeResource makes the resource ready for its spans.
+func (w *walker) closeResource() {
+	w.resource = w.resource.Sorted()
+	w.badText = false
+	for i := range w.resource {
+		if !usage.ValidText(w.resource[i].Str) {
+			w.badText = true
+			return
+		}
+		w.resource[i].Str = shorten(w.resource[i].Str)
 	}
-	return eachField(b, func(fc *easyproto.FieldContext) error {
+	w.encoded = usage.AppendAttributes(w.encoded[:0], w.resource)
+}
+
+func (w *walker) scopeSpans(b []byte) (err error) {
+	var fc easyproto.FieldContext
+	for len(b) > 0 {
+		if b, err = next(&fc, b); err != nil {
+			return err
+		}
 		if fc.FieldNum != 2 {
-			return nil
+			continue
 		}
-		return message(fc, w.scopeSpans)
-	})
-}
-
-func (w *walker) resourceMessage(b []byte) error {
-	return eachField(b, func(fc *easyproto.FieldContext) error {
-		if fc.FieldNum != 1 {
-			return nil
+		m, ok := fc.MessageData()
+		if !ok {
+			return errWire
 		}
-		return message(fc, func(b []byte) error {
-			kv, err := readKeyValue(b)
-			if err != nil || !w.decoder.resourceKeys[kv.key] {
-				return err
-			}
-			if a, ok := kv.attribute(); ok {
-				w.resource = append(w.resource, a)
-			}
-			return nil
-		})
-	})
-}
-
-func (w *walker) scopeSpans(b []byte) error {
-	return eachField(b, func(fc *easyproto.FieldContext) error {
-		if fc.FieldNum != 2 {
-			return nil
+		w.span = span{}
+		if err := w.span.read(m); err != nil {
+			return err
 		}
-		return message(fc, w.spanMessage)
-	})
-}
-
-func (w *walker) spanMessage(b []byte) error {
-	w.span.reset()
-	if err := w.span.read(b); err != nil {
-		return err
+		if err := w.vllm(&w.span); err != nil {
+			return err
+		}
 	}
-	w.vllm(&w.span)
 	return nil
 }

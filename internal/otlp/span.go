@@ -2,25 +2,34 @@ package otlp
 
 import (
 	"math"
-	"slices"
+	"strings"
 
 	"github.com/VictoriaMetrics/easyproto"
 
 	"github.com/tollkeeper/tollkeeper/internal/usage"
 )
 
-// span is a Span message, its attributes still in place.
+// span is what is read of a Span message. Its text points into the body.
 type span struct {
 	trace, id, parent []byte
 	tracestate, name  string
 	start, end        uint64
-	attributes        []keyValue
+	badTime           bool // a time that is no number of 64 bits: JSON only
+	requestID         string
+	prompt            keyValue
+	completion        keyValue
+	numbers           [len(numbers)]keyValue
+	latencies         [len(latencies)]keyValue
+	tellsUsage        bool // it has an attribute gen_ai.usage.*
+	contradicts       bool // it has two values under one key of usage
 }
 
-func (s *span) reset() { *s = span{attributes: s.attributes[:0]} }
-
-func (s *span) read(b []byte) error {
-	return eachField(b, func(fc *easyproto.FieldContext) error {
+func (s *span) read(b []byte) (err error) {
+	var fc easyproto.FieldContext
+	for len(b) > 0 {
+		if b, err = next(&fc, b); err != nil {
+			return err
+		}
 		ok := true
 		switch fc.FieldNum {
 		case 1:
@@ -38,27 +47,63 @@ func (s *span) read(b []byte) error {
 		case 8:
 			s.end, ok = fc.Fixed64()
 		case 9:
-			return message(fc, func(b []byte) error {
-				kv, err := readKeyValue(b)
-				s.attributes = append(s.attributes, kv)
-				return err
-			})
+			var m []byte
+			if m, ok = fc.MessageData(); ok {
+				var kv keyValue
+				if err := kv.read(m); err != nil {
+					return err
+				}
+				s.add(&kv)
+			}
 		}
 		if !ok {
 			return errWire
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
-// get returns the last attribute under key.
-func (s *span) get(key string) (keyValue, bool) {
-	for _, a := range slices.Backward(s.attributes) {
-		if a.key == key {
-			return a, true
+const usagePrefix = "gen_ai.usage."
+
+// add takes an attribute, the last under a key; two values of a count are not
+// chosen from.
+func (s *span) add(kv *keyValue) {
+	if strings.HasPrefix(kv.key, usagePrefix) {
+		s.tellsUsage = true
+	}
+	switch kv.key {
+	case attrRequestID:
+		s.requestID = kv.str
+	case attrPrompt:
+		s.count(&s.prompt, kv)
+	case attrCompletion:
+		s.count(&s.completion, kv)
+	default:
+		if !strings.HasPrefix(kv.key, "gen_ai.") {
+			return
+		}
+		for i := range latencies {
+			if latencies[i] == kv.key {
+				s.latencies[i] = *kv
+				return
+			}
+		}
+		for i := range numbers {
+			if numbers[i] == kv.key {
+				s.numbers[i] = *kv
+				return
+			}
 		}
 	}
-	return keyValue{}, false
+}
+
+func (s *span) count(to, kv *keyValue) {
+	if to.key != "" {
+		was, okWas := to.whole()
+		is, okIs := kv.whole()
+		s.contradicts = s.contradicts || okWas != okIs || was != is
+	}
+	*to = *kv
 }
 
 // valueKind is the case of AnyValue that is set.
@@ -69,65 +114,86 @@ const (
 	kindString
 	kindInt
 	kindDouble
-	kindOther // bool, array, map, bytes
+	kindOther // bool, array, map, bytes; in JSON a number that is none
 )
 
-// keyValue is a KeyValue message whose strings still point into the body.
+// keyValue is a KeyValue message whose text points into the body.
 type keyValue struct {
 	key    string
 	kind   valueKind
-	str    string
+	str    string // "" unless kind is kindString
 	number int64
 	double float64
 }
 
-func readKeyValue(b []byte) (kv keyValue, err error) {
-	err = eachField(b, func(fc *easyproto.FieldContext) error {
-		switch fc.FieldNum {
-		case 1:
-			var ok bool
-			if kv.key, ok = fc.String(); !ok {
-				return errWire
-			}
-		case 2:
-			return message(fc, kv.readValue)
+func (kv *keyValue) read(b []byte) (err error) {
+	var fc easyproto.FieldContext
+	for len(b) > 0 {
+		if b, err = next(&fc, b); err != nil {
+			return err
 		}
-		return nil
-	})
-	return kv, err
-}
-
-func (kv *keyValue) readValue(b []byte) error {
-	kv.kind = kindNone
-	return eachField(b, func(fc *easyproto.FieldContext) error {
 		ok := true
 		switch fc.FieldNum {
 		case 1:
-			kv.kind = kindString
-			kv.str, ok = fc.String()
-		case 3:
-			kv.kind = kindInt
-			kv.number, ok = fc.Int64()
-		case 4:
-			kv.kind = kindDouble
-			kv.double, ok = fc.Double()
-		case 2, 5, 6, 7:
-			kv.kind = kindOther
+			kv.key, ok = fc.String()
+		case 2:
+			var m []byte
+			if m, ok = fc.MessageData(); ok {
+				// A second value is merged into the first, as protobuf has it.
+				if err := kv.readValue(m); err != nil {
+					return err
+				}
+			}
 		}
 		if !ok {
 			return errWire
 		}
-		return nil
-	})
+	}
+	return nil
 }
+
+func (kv *keyValue) readValue(b []byte) (err error) {
+	var fc easyproto.FieldContext
+	for len(b) > 0 {
+		if b, err = next(&fc, b); err != nil {
+			return err
+		}
+		ok := true
+		switch fc.FieldNum {
+		case 1:
+			var s string
+			s, ok = fc.String()
+			kv.setString(s)
+		case 3:
+			var n int64
+			n, ok = fc.Int64()
+			kv.setInt(n)
+		case 4:
+			var f float64
+			f, ok = fc.Double()
+			kv.setDouble(f)
+		case 2, 5, 6, 7:
+			kv.setOther()
+		}
+		if !ok {
+			return errWire
+		}
+	}
+	return nil
+}
+
+func (kv *keyValue) setString(s string)  { *kv = keyValue{key: kv.key, kind: kindString, str: s} }
+func (kv *keyValue) setInt(n int64)      { *kv = keyValue{key: kv.key, kind: kindInt, number: n} }
+func (kv *keyValue) setDouble(f float64) { *kv = keyValue{key: kv.key, kind: kindDouble, double: f} }
+func (kv *keyValue) setOther()           { *kv = keyValue{key: kv.key, kind: kindOther} }
 
 // attribute returns the value as it may be kept: text or a whole number.
 func (kv *keyValue) attribute() (usage.Attribute, bool) {
 	switch kv.kind {
 	case kindString:
-		return usage.Attribute{Key: clone(kv.key), Str: clone(kv.str)}, true
+		return usage.Attribute{Key: kv.key, Str: kv.str}, true
 	case kindInt:
-		return usage.Attribute{Key: clone(kv.key), Int: kv.number, IsInt: true}, true
+		return usage.Attribute{Key: kv.key, Int: kv.number, IsInt: true}, true
 	default:
 		return usage.Attribute{}, false
 	}

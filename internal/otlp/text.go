@@ -3,7 +3,6 @@ package otlp
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"strings"
 	"unicode/utf8"
 )
 
@@ -16,13 +15,11 @@ const (
 	headText, tailText = 256, 64
 )
 
-func clone(s string) string { return strings.Clone(s) }
-
-// shorten returns a copy of s, a long one as its head, its SHA-256 and its
-// tail.
+// shorten returns a long text as its head, its SHA-256 and its tail. The text
+// must be valid UTF-8.
 func shorten(s string) string {
 	if len(s) <= maxText {
-		return clone(s)
+		return s
 	}
 	sum := sha256.Sum256([]byte(s))
 	head := headText

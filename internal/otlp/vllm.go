@@ -22,9 +22,10 @@ const (
 	RejectTraceID  = "bad_trace_id"      // not 16 bytes, or all zero
 	RejectSpanID   = "bad_span_id"       // not 8 bytes, or all zero
 	RejectCount    = "bad_count"         // missing, negative, no whole number
+	RejectTwice    = "count_said_twice"  // two values under one key
 	RejectTooLarge = "count_too_large"   // above usage.MaxAmount
 	RejectStart    = "missing_start"     // zero
-	RejectTime     = "time_out_of_range" // after the year 2262
+	RejectTime     = "time_out_of_range" // after the year 2262, or no number
 	RejectText     = "invalid_utf8"      // in a field that is kept
 )
 
@@ -34,71 +35,97 @@ const (
 	IgnoreUnknownDialect = "unknown_dialect" // it tells usage, but no known engine wrote it
 )
 
-// latencies are kept as whole microseconds.
-var latencies = []string{
+// latencies are kept as whole microseconds, under keptLatencies.
+var latencies = [...]string{
 	"gen_ai.latency.e2e", "gen_ai.latency.time_in_model_decode", "gen_ai.latency.time_in_model_inference",
 	"gen_ai.latency.time_in_model_prefill", "gen_ai.latency.time_in_queue", "gen_ai.latency.time_to_first_token",
 }
 
+var keptLatencies = [len(latencies)]string{
+	"gen_ai.latency.e2e_us", "gen_ai.latency.time_in_model_decode_us", "gen_ai.latency.time_in_model_inference_us",
+	"gen_ai.latency.time_in_model_prefill_us", "gen_ai.latency.time_in_queue_us", "gen_ai.latency.time_to_first_token_us",
+}
+
 // numbers are span attributes kept as they are.
-var numbers = []string{"gen_ai.request.max_tokens", "gen_ai.request.n"}
+var numbers = [...]string{"gen_ai.request.max_tokens", "gen_ai.request.n"}
 
-func (w *walker) vllm(s *span) {
-	prompt, hasPrompt := s.get(attrPrompt)
-	completion, hasCompletion := s.get(attrCompletion)
+// scratch is what observations of one export are built in, one after the other.
+type scratch struct {
+	observation usage.Observation
+	quantities  [2]usage.Quantity
+	attributes  [len(latencies) + len(numbers)]usage.Attribute
+	ids         [2*traceBytes + 2*2*spanBytes]byte
+}
+
+const (
+	traceBytes = 16 // of a trace id
+	spanBytes  = 8  // of a span id
+)
+
+func (w *walker) vllm(s *span) error {
 	if s.name != vllmSpanName {
-		w.result.ignore(ignoreReason(s))
-		return
-	}
-	if !hasPrompt && !hasCompletion {
-		w.result.ignore(IgnoreNoUsage)
-		return
-	}
-	o, reason := w.observation(s, prompt, completion)
-	if reason != "" {
-		w.result.reject(reason)
-		return
-	}
-	w.result.Observations = append(w.result.Observations, o)
-	w.result.Resources = append(w.result.Resources, w.encoded)
-}
-
-func ignoreReason(s *span) string {
-	for i := range s.attributes {
-		if strings.HasPrefix(s.attributes[i].key, "gen_ai.usage.") {
-			return IgnoreUnknownDialect
+		reason := IgnoreNoUsage
+		if s.tellsUsage {
+			reason = IgnoreUnknownDialect
 		}
+		w.counts.ignore(reason)
+		return nil
 	}
-	return IgnoreNoUsage
+	if s.prompt.key == "" && s.completion.key == "" {
+		w.counts.ignore(IgnoreNoUsage)
+		return nil
+	}
+	o, reason := w.observation(s)
+	if reason != "" {
+		w.counts.reject(reason)
+		return nil
+	}
+	return w.visit(o, w.encoded)
 }
 
-func (w *walker) observation(s *span, prompt, completion keyValue) (o usage.Observation, reason string) {
-	input, output, reason := counts(prompt, completion)
+// observation builds what the span says in the walker's scratch, or says why it
+// cannot be kept.
+func (w *walker) observation(s *span) (o *usage.Observation, reason string) {
+	input, output, reason := s.counts()
 	if reason == "" {
-		reason = checkSpan(s)
+		reason = s.check()
 	}
 	if reason != "" {
-		return o, reason
+		return nil, reason
 	}
-	id, _ := s.get(attrRequestID)
 	tag := tagMember(s.tracestate)
-	if w.badText || !usage.ValidText(id.str) || !usage.ValidText(tag) {
-		return o, RejectText
+	if w.badText || !usage.ValidText(s.requestID) || !usage.ValidText(tag) {
+		return nil, RejectText
 	}
-	return usage.Observation{
+	x := &w.scratch
+	x.quantities = [2]usage.Quantity{{Name: usage.InputTokens, Amount: input}, {Name: usage.OutputTokens, Amount: output}}
+	x.observation = usage.Observation{
 		Kind: usage.KindUsage, Domain: usage.DomainSpan,
-		Trace: hex.EncodeToString(s.trace), Span: hex.EncodeToString(s.id), Parent: parentID(s.parent),
 		Start: int64(s.start), End: int64(s.end),
-		RequestID: shorten(id.str), Tag: shorten(tag),
-		Quantities: usage.Quantities{{Name: usage.InputTokens, Amount: input}, {Name: usage.OutputTokens, Amount: output}},
-		Attributes: spanAttributes(s), Resource: w.resource,
-	}, ""
+		RequestID: shorten(s.requestID), Tag: shorten(tag),
+		Quantities: x.quantities[:], Attributes: x.spanAttributes(s), Resource: w.resource,
+	}
+	x.setIDs(s)
+	return &x.observation, ""
 }
 
-func counts(prompt, completion keyValue) (input, output int64, reason string) {
-	input, okIn := prompt.whole()
-	output, okOut := completion.whole()
+// setIDs writes the ids in hex, all in one string.
+func (x *scratch) setIDs(s *span) {
+	n := hex.Encode(x.ids[:], s.trace)
+	n += hex.Encode(x.ids[n:], s.id)
+	if len(s.parent) == spanBytes && !allZero(s.parent) { // "" for a root or a malformed one
+		n += hex.Encode(x.ids[n:], s.parent)
+	}
+	text := string(x.ids[:n])
+	x.observation.Trace, x.observation.Span, x.observation.Parent = text[:2*traceBytes], text[2*traceBytes:][:2*spanBytes], text[2*(traceBytes+spanBytes):]
+}
+
+func (s *span) counts() (input, output int64, reason string) {
+	input, okIn := s.prompt.whole()
+	output, okOut := s.completion.whole()
 	switch {
+	case s.contradicts:
+		return 0, 0, RejectTwice
 	case !okIn || !okOut || input < 0 || output < 0:
 		return 0, 0, RejectCount
 	case input > usage.MaxAmount || output > usage.MaxAmount:
@@ -107,16 +134,16 @@ func counts(prompt, completion keyValue) (input, output int64, reason string) {
 	return input, output, ""
 }
 
-func checkSpan(s *span) string {
+func (s *span) check() string {
 	switch {
-	case len(s.trace) != 16 || allZero(s.trace):
+	case len(s.trace) != traceBytes || allZero(s.trace):
 		return RejectTraceID
-	case len(s.id) != 8 || allZero(s.id):
+	case len(s.id) != spanBytes || allZero(s.id):
 		return RejectSpanID
+	case s.badTime || s.start > math.MaxInt64 || s.end > math.MaxInt64:
+		return RejectTime
 	case s.start == 0:
 		return RejectStart
-	case s.start > math.MaxInt64 || s.end > math.MaxInt64:
-		return RejectTime
 	}
 	return ""
 }
@@ -130,50 +157,46 @@ func allZero(b []byte) bool {
 	return true
 }
 
-// parentID is the parent's id in hex, "" for a root or a malformed one.
-func parentID(b []byte) string {
-	if len(b) != 8 || allZero(b) {
-		return ""
+// spanAttributes are in order: both lists are sorted, and latency stands before
+// request.
+func (x *scratch) spanAttributes(s *span) usage.Attributes {
+	list := x.attributes[:0]
+	for i := range s.latencies {
+		if kv := &s.latencies[i]; kv.kind == kindDouble {
+			if us := math.Round(kv.double * 1e6); us >= 0 && us <= 1<<53 {
+				list = append(list, usage.Attribute{Key: keptLatencies[i], Int: int64(us), IsInt: true})
+			}
+		}
 	}
-	return hex.EncodeToString(b)
+	for i := range s.numbers {
+		if n, ok := s.numbers[i].whole(); ok {
+			list = append(list, usage.Attribute{Key: numbers[i], Int: n, IsInt: true})
+		}
+	}
+	return list
 }
 
-func spanAttributes(s *span) usage.Attributes {
-	var list usage.Attributes
-	for _, key := range latencies {
-		if kv, ok := s.get(key); ok && kv.kind == kindDouble {
-			if us := math.Round(kv.double * 1e6); us >= 0 && us <= 1<<53 {
-				list = append(list, usage.Attribute{Key: key + "_us", Int: int64(us), IsInt: true})
-			}
-		}
-	}
-	for _, key := range numbers {
-		if kv, ok := s.get(key); ok {
-			if n, ok := kv.whole(); ok {
-				list = append(list, usage.Attribute{Key: key, Int: n, IsInt: true})
-			}
-		}
-	}
-	return list // both lists are sorted, and latency stands before request
-}
+const (
+	tagKey = "tollkeeper"
+	// doubledTag and emptyTag stand for a tag that names us twice, or says
+	// nothing: neither can verify.
+	doubledTag, emptyTag = "doubled", "empty"
+)
 
 // tagMember returns the value of the tracestate member "tollkeeper" (W3C Trace
-// Context, section 3.3). A doubled one voids all of them: it is returned as it
-// stands, and cannot verify.
-func tagMember(tracestate string) string {
-	if tracestate == "" {
-		return ""
-	}
-	found := ""
+// Context, section 3.3), "" when there is none. A doubled one voids all of them.
+func tagMember(tracestate string) (tag string) {
 	for member := range strings.SplitSeq(tracestate, ",") {
 		key, value, ok := strings.Cut(strings.TrimSpace(member), "=")
-		if !ok || key != "tollkeeper" {
+		if !ok || key != tagKey {
 			continue
 		}
-		if found != "" {
-			return "doubled"
+		if tag != "" {
+			return doubledTag
 		}
-		found = strings.TrimSpace(value)
+		if tag = strings.TrimSpace(value); tag == "" {
+			tag = emptyTag
+		}
 	}
-	return found
+	return tag
 }

@@ -125,7 +125,7 @@ const hexDigits = "0123456789abcdef"
 func appendString(b []byte, s string) []byte {
 	b = append(b, '"')
 	plain := 0
-	for i := range len(s) {
+	for i := plainBytes(s); i < len(s); i++ {
 		c := s[i]
 		if c >= 0x20 && c != '"' && c != '\\' {
 			continue
@@ -136,6 +136,25 @@ func appendString(b []byte, s string) []byte {
 	}
 	b = append(b, s[plain:]...)
 	return append(b, '"')
+}
+
+// plainBytes counts bytes at the start of s, in steps of eight, that need no
+// escape. Most text needs none, and a line is mostly text.
+func plainBytes(s string) (n int) {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	// A byte below k borrows from its high bit; one that had it set is no ASCII
+	// and left to the caller, as is a false alarm beside a hit.
+	for ; n+8 <= len(s); n += 8 {
+		x := uint64(s[n]) | uint64(s[n+1])<<8 | uint64(s[n+2])<<16 | uint64(s[n+3])<<24 |
+			uint64(s[n+4])<<32 | uint64(s[n+5])<<40 | uint64(s[n+6])<<48 | uint64(s[n+7])<<56
+		control := x - ones*0x20
+		quote := (x ^ ones*'"') - ones
+		backslash := (x ^ ones*'\\') - ones
+		if (x|control|quote|backslash)&highs != 0 {
+			break
+		}
+	}
+	return n
 }
 
 func appendEscape(b []byte, c byte) []byte {

@@ -1,0 +1,4 @@
+package otlp
+
+// Shorten is shorten, for the reference.
+var Shorten = shorten

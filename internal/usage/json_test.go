@@ -109,6 +109,26 @@ func TestStrings(t *testing.T) {
 	}
 }
 
+// TestEscapeAnywhere: text is looked at eight bytes at a time, so each byte must
+// be found at each place of the eight, also behind one that is no ASCII.
+func TestEscapeAnywhere(t *testing.T) {
+	for c := range rune(0x80) {
+		for at := range 17 {
+			for _, pad := range []string{"a", " ", "~", "!", "#", "[", "]", "\x7f", "\u00ff"} {
+				in := strings.Repeat(pad, at) + string(c) + strings.Repeat(pad, 16-at)
+				got := usage.AppendAttributes(nil, usage.Attributes{{Key: "k", Str: in}})
+				var back map[string]string
+				if err := json.Unmarshal(got, &back); err != nil || back["k"] != in {
+					t.Fatalf("%q is written %s: %v", in, got, err)
+				}
+				if plain := `{"k":"` + in + `"}`; c >= 0x20 && c != '"' && c != '\\' && string(got) != plain {
+					t.Fatalf("%q is written %s", in, got)
+				}
+			}
+		}
+	}
+}
+
 func TestLineRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := anySaid().Draw(t, "said")

@@ -77,9 +77,9 @@ type BookRef struct {
 
 // Price is the entry of a price book that a line used.
 type Price struct {
-	Book     int64  `json:"book"`
-	Customer string `json:"customer"` // as the entry names it, "" for all
-	Entry    int    `json:"entry"`    // its index in the book, from 0
+	Book     int64         `json:"book"`
+	Customer string        `json:"customer"` // as the entry names it, "" for all
+	Entry    int           `json:"entry"`    // its index in the book, from 0
 	From     Instant       `json:"from"`
 	Model    string        `json:"model"` // as the entry names it, a glob maybe
 	Per      int64         `json:"per"`
@@ -144,9 +144,9 @@ const (
 	// ReasonLess is usage that was billed and then turned out to be less, or
 	// another customer's.
 	ReasonLess Reason = "less_usage"
-	// ReasonBilled takes off what a later invoice has billed for this invoice's own
-	// period, whose first invoice was void by then or is now.
-	ReasonBilled Reason = "billed_already"
+	// ReasonVoid evens out what other invoices have billed for a period, or taken
+	// off, when its final invoice, or one of them, became void.
+	ReasonVoid Reason = "after_void"
 	// ReasonFold is usage that newer rules count differently; it was accepted.
 	ReasonFold Reason = "counted_by_new_rules"
 )

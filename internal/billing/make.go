@@ -71,7 +71,8 @@ func (b Book) Stretches(p Period) []Period {
 // Make makes the draft of an invoice. The same input makes the same bytes,
 // whatever the order of its usage and of the closed invoices.
 func Make(in Input) (*Invoice, error) {
-	m := &making{Input: &in, billed: map[lineKey]*billed{}, leftOut: map[leftKey]int64{}, folds: map[span]int{}}
+	in.Closed = slices.Clone(in.Closed) // to be sorted
+	m := &making{Input: &in, billed: map[lineKey]*billed{}, leftOut: map[leftKey]int64{}, folds: map[span]int{}, numbers: map[span]int64{}}
 	m.out = &Invoice{
 		Adjustments: []Adjustment{}, Book: in.Book.BookRef, Counted: []string{}, Currency: in.Currency, Customer: in.Customer, Deferred: []Deferred{},
 		Fold: in.Fold, Issuer: in.Issuer, Journals: maps.Clone(in.Journals), LeftOut: []LeftOut{}, Lines: []Line{}, Note: in.Note,
@@ -106,6 +107,7 @@ type making struct {
 	billed  map[lineKey]*billed
 	leftOut map[leftKey]int64
 	folds   map[span]int
+	numbers map[span]int64 // of the final invoices by period
 }
 
 // lineKey is what is billed once: a quantity of a model at a price in a time.
@@ -126,6 +128,9 @@ type billed struct {
 	amount int64
 	total  money.Amount
 	price  Price
+	// uneven is the part of amount that invoices before the period's final one
+	// billed for it, and that was not taken off; see ReasonVoid.
+	uneven int64
 }
 
 // leftKey is what is left out once.
@@ -139,6 +144,9 @@ func (m *making) check() error {
 	if err := m.Period.Check(); err != nil {
 		return err
 	}
+	if _, err := (money.Decimal{}).Round(m.Currency, m.Rounding); err != nil {
+		return err
+	}
 	if b := m.Book.Prices; b != nil && b.Currency != m.Currency.Code {
 		return fmt.Errorf("price book %d is in %s, the invoice in %s", m.Book.Version, b.Currency, m.Currency.Code)
 	}
@@ -150,6 +158,7 @@ func (m *making) check() error {
 			return fmt.Errorf("invoice %s covers a part of the period: void it to invoice that again", c.Invoice.ID)
 		}
 		m.out.Counted = append(m.out.Counted, c.Invoice.ID)
+		m.numbers[c.Invoice.Period.span()] = c.Invoice.Number
 	}
 	slices.Sort(m.out.Counted)
 	return nil
@@ -159,14 +168,18 @@ func (m *making) check() error {
 // others.
 func (m *making) count(i *Invoice) error {
 	for _, l := range i.Lines {
-		if err := m.bill(i, i.Period, l.Model, l.Quantity, l.Price, l.Amount, l.Total); err != nil {
+		if _, err := m.bill(i, i.Period, l.Model, l.Quantity, l.Price, l.Amount, l.Total); err != nil {
 			return err
 		}
 	}
 	m.folds[i.Period.span()] = max(m.folds[i.Period.span()], i.Fold)
 	for _, a := range i.Adjustments {
-		if err := m.bill(i, a.Period, a.Model, a.Quantity, a.Price, a.Amount, a.Total); err != nil {
+		b, err := m.bill(i, a.Period, a.Model, a.Quantity, a.Price, a.Amount, a.Total)
+		if err != nil {
 			return err
+		}
+		if a.Reason == ReasonVoid || i.Number < m.numbers[a.Period.span()] {
+			b.uneven += a.Amount
 		}
 		m.folds[a.Period.span()] = max(m.folds[a.Period.span()], i.Fold)
 	}
@@ -176,20 +189,20 @@ func (m *making) count(i *Invoice) error {
 	return nil
 }
 
-func (m *making) bill(i *Invoice, p Period, model, quantity string, price Price, amount int64, total string) error {
-	money, err := i.amount(total)
+func (m *making) bill(i *Invoice, p Period, model, quantity string, price Price, amount int64, total string) (*billed, error) {
+	more, err := i.amount(total)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	key := lineKey{p.span(), model, quantity, price.Book, price.Entry}
 	b := m.billed[key]
 	if b == nil {
-		m.billed[key] = &billed{amount, money, price}
-		return nil
+		b = &billed{total: money.FromMinor(0, i.Currency), price: price}
+		m.billed[key] = b
 	}
 	b.amount += amount
-	b.total, err = b.total.Add(money)
-	return err
+	b.total, err = b.total.Add(more)
+	return b, err
 }
 
 // own makes the lines of the invoice's own period, and takes off what other
@@ -223,7 +236,7 @@ func (m *making) own() error {
 		if b.total.Currency() != m.Currency {
 			return fmt.Errorf("the period was billed in %s by adjustments of later invoices: void these, or invoice it in %[1]s", b.total.Currency().Code)
 		}
-		if err := m.addAdjustment(m.Period, nil, key, b, now{price: b.price}, ReasonBilled); err != nil {
+		if err := m.addAdjustment(m.Period, nil, key, b, now{price: b.price}, ReasonVoid); err != nil {
 			return err
 		}
 	}
@@ -272,7 +285,7 @@ func (m *making) adjust(c *Closed) error {
 	for _, key := range slices.SortedFunc(maps.Keys(lines), lineKey.compare) {
 		line, before := lines[key], m.billed[key]
 		if before == nil {
-			before = &billed{0, money.FromMinor(0, c.Invoice.Currency), line.price}
+			before = &billed{total: money.FromMinor(0, c.Invoice.Currency), price: line.price}
 		}
 		difference, err := line.less(before, c.Invoice)
 		switch {
@@ -283,7 +296,7 @@ func (m *making) adjust(c *Closed) error {
 		case c.Invoice.Currency != m.Currency:
 			deferred, err = deferred.Add(difference)
 		default:
-			err = m.addAdjustment(p, c.Invoice, key, before, line, m.reason(p, line.amount-before.amount))
+			err = m.addAdjustment(p, c.Invoice, key, before, line, m.reason(p, before, line.amount-before.amount))
 		}
 		if err != nil {
 			return err
@@ -304,8 +317,10 @@ func (n now) less(b *billed, i *Invoice) (money.Amount, error) {
 	return total.Sub(b.total)
 }
 
-func (m *making) reason(p Period, amount int64) Reason {
+func (m *making) reason(p Period, before *billed, amount int64) Reason {
 	switch {
+	case before.uneven != 0:
+		return ReasonVoid
 	case m.folds[p.span()] != m.Fold:
 		return ReasonFold
 	case amount < 0:

@@ -206,6 +206,32 @@ func (d Decimal) Text(places int) string {
 	return s + strings.Repeat("0", missing)
 }
 
+// percents computes what people read: see PercentTo.
+var percents = apd.Context{Precision: 10 * maxDigits, MaxExponent: apd.MaxExponent, MinExponent: apd.MinExponent, Traps: apd.DefaultTraps, Rounding: apd.RoundHalfEven}
+
+// PercentTo is how much larger x is than d, as a text such as "+12.5%", "-3%" or
+// "0%"; "" when d is 0. It is rounded to one decimal place: for people to read, not
+// to compute with.
+func (d Decimal) PercentTo(x Decimal) string {
+	if d.IsZero() {
+		return ""
+	}
+	var ratio, percent apd.Decimal
+	more := x.Sub(d)
+	if _, err := percents.Quo(&ratio, &more.d, &d.d); err != nil {
+		return ""
+	}
+	ratio.Exponent += 2
+	if _, err := percents.Quantize(&percent, &ratio, -1); err != nil {
+		return ""
+	}
+	p := normal(&percent)
+	if p.Sign() > 0 {
+		return "+" + p.String() + "%"
+	}
+	return p.String() + "%"
+}
+
 // MarshalText implements encoding.TextMarshaler: JSON has a string.
 func (d Decimal) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 

@@ -51,6 +51,17 @@ func TestDecimalIsWrittenPlainly(t *testing.T) {
 	}
 }
 
+func TestPercentIsForReading(t *testing.T) {
+	for _, c := range []struct{ from, to, want string }{
+		{"0.10", "0.125", "+25%"}, {"0.10", "0.08", "-20%"}, {"3", "4", "+33.3%"}, {"3", "2", "-33.3%"}, {"8", "9", "+12.5%"},
+		{"1", "1", "0%"}, {"1", "0", "-100%"}, {"0", "1", ""}, {"1000000", "1000001", "0%"}, {"0.000001", "1", "+99999900%"},
+	} {
+		if got := parse(t, c.from).PercentTo(parse(t, c.to)); got != c.want {
+			t.Errorf("from %s to %s is %q, want %q", c.from, c.to, got, c.want)
+		}
+	}
+}
+
 func TestDecimalInJSON(t *testing.T) {
 	type price struct{ Value money.Decimal }
 	b, err := json.Marshal(price{parse(t, "0.10")})

@@ -59,27 +59,34 @@ func (b *Book) Schedule(customer, model, quantity string) *Schedule {
 		}
 	}
 	for _, k := range slices.SortedFunc(maps.Keys(found), compareSeries) {
-		for _, x := range b.spans(found[k]) {
-			e := &b.Entries[x.entry]
-			value, _ := e.price(quantity)
-			ref := Ref{x.entry, e.Model, e.Customer, x.from, x.to, e.Per, quantity, value}
-			if ref.To == forever {
-				ref.To = 0
-			}
-			s.byRank[rank(e)] = append(s.byRank[rank(e)], ref)
-		}
+		s.byRank[k.rank()] = append(s.byRank[k.rank()], b.refs(quantity, found[k])...)
 	}
 	return s
 }
 
-// rank is how good an entry's prices are for those whom it is about.
-func rank(e *Entry) int {
+// refs gives the prices of the entries of one series, by time.
+func (b *Book) refs(quantity string, entries []int) []Ref {
+	out := make([]Ref, 0, len(entries))
+	for _, x := range b.spans(entries) {
+		e := &b.Entries[x.entry]
+		value, _ := e.price(quantity)
+		ref := Ref{x.entry, e.Model, e.Customer, x.from, x.to, e.Per, quantity, value}
+		if ref.To == forever {
+			ref.To = 0
+		}
+		out = append(out, ref)
+	}
+	return out
+}
+
+// rank is how good the prices of a series are for those whom it is about.
+func (k series) rank() int {
 	switch {
-	case e.Customer != "" && !isGlob(e.Model):
+	case k.customer != "" && !isGlob(k.model):
 		return customerExact
-	case e.Customer != "":
+	case k.customer != "":
 		return customerGlob
-	case !isGlob(e.Model):
+	case !isGlob(k.model):
 		return allExact
 	}
 	return allGlob

@@ -6,5 +6,6 @@ var ops = []registered{
 	ListCustomers, AddCustomer, UpdateCustomer, ArchiveCustomer, RestoreCustomer,
 	ListProjects, AddProject, ArchiveProject,
 	ListKeys, AddKey, ArchiveKey,
+	AskPrices, ListPriceVersions, ApplyPrices, CheckPrices, DiffPrices,
 	MakeTag, RotateTags, AskAudit, AskCheckpoint, ProveRequest,
 }

@@ -28,6 +28,7 @@ func checkOutput(format string) error {
 
 // grid is an answer as rows: what tables and CSV share.
 type grid struct {
+	above   string // what stands above a table, such as which version it is; "" for nothing
 	columns []string
 	numbers []string // columns that hold numbers, aligned to the right
 	rows    [][]string
@@ -115,7 +116,15 @@ func (g *grid) table(w io.Writer) error {
 		}
 	}
 	t.SetColumnConfigs(config)
-	_, err := io.WriteString(w, trimmed(t.Render()))
+	above := g.above
+	if above != "" {
+		above += "\n"
+	}
+	if len(g.rows) == 0 && above != "" {
+		_, err := io.WriteString(w, above)
+		return err
+	}
+	_, err := io.WriteString(w, above+trimmed(t.Render()))
 	return err
 }
 

@@ -126,7 +126,7 @@ const (
 var commands = []func(*Program) *cobra.Command{
 	serveCommand, simulateCommand,
 	usageCommand, requestsCommand, conflictsCommand, tallyCommand,
-	customerCommand, keyCommand, tagCommand, auditCommand,
+	customerCommand, keyCommand, tagCommand, priceCommand, auditCommand,
 	verifyCommand, checkpointCommand, proveCommand, rebuildCommand,
 	configCommand, versionCommand,
 }

@@ -59,7 +59,7 @@ func (p *Program) newServer(ctx context.Context, c *config.Config, o *serveOptio
 			err = errors.Join(err, s.open.close())
 		}
 	}()
-	for _, step := range []func(context.Context) error{s.openJournal, s.openBusiness, s.openUsage, s.applyPolicy, s.openIngest} {
+	for _, step := range []func(context.Context) error{s.openJournal, s.openBusiness, s.openUsage, s.applyPolicy, s.applyPrices, s.openIngest} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -137,6 +137,30 @@ func (s *server) applyPolicy(ctx context.Context) error {
 	seq, err := s.journal.Append(ctx, journal.Batch{Producer: "config", Kind: project.KindPolicy, Received: s.now(), Items: [][]byte{want}, Mark: true})
 	if err == nil {
 		s.log.Info("the policy changed: it governs what arrives from now on", "entry", seq)
+	}
+	return err
+}
+
+// applyPrices makes the configuration's price file a new version of the book
+// when its content changed.
+func (s *server) applyPrices(ctx context.Context) error {
+	if s.config.Prices == "" {
+		return nil
+	}
+	book, odd, err := config.LoadPrices(s.config.Prices)
+	if err != nil {
+		return usageError{err}
+	}
+	for _, p := range odd {
+		s.log.Warn("the price file is odd", "problem", p.String())
+	}
+	document, err := book.Canonical()
+	if err != nil {
+		return usageError{fmt.Errorf("%s: %w", s.config.Prices, err)}
+	}
+	b, changed, err := s.business.SyncPriceBook(ctx, "config:"+filepath.Base(s.config.Prices), document)
+	if err == nil && changed {
+		s.log.Info("the price file changed: a new version of the price book", "version", b.Version)
 	}
 	return err
 }

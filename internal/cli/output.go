@@ -180,6 +180,14 @@ func printable(s string) string {
 	}, s)
 }
 
+// count writes a number of things.
+func count(n int64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return thousands(n) + " " + many
+}
+
 // thousands writes a whole number with separators, for people.
 func thousands(n int64) string {
 	s := fmt.Sprint(n)

@@ -52,7 +52,7 @@ func (p *Program) rebuild(ctx context.Context, where *source) (err error) {
 	}
 	n, err := p.replay(ctx, r, filepath.Join(dir, usageDir))
 	if err == nil {
-		fmt.Fprintf(p.Stdout, "rebuilt usage from %s journal entries in %s\n", thousands(int64(n)), time.Since(began).Round(time.Millisecond))
+		fmt.Fprintf(p.Stdout, "rebuilt usage from %s of the journal in %s\n", count(int64(n), "entry", "entries"), time.Since(began).Round(time.Millisecond))
 	}
 	return err
 }

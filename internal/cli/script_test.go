@@ -36,11 +36,12 @@ var update = flag.Bool("update", false, "write the golden files")
 //	                    than 200; the answers are its standard output
 //	emit KEY=VALUE…     sends spans like vLLM's and waits: service, model, id, in, out, at (RFC 3339), count, trace,
 //	                    tracestate; see span
+//	settle              waits until usage has everything that is on disk
 //	get VAR FILE PATH   sets $VAR to what stands at PATH (records.0.id) of a JSON file or of stdout
 //	plain FILE          writes the last standard output to FILE with what chance made replaced: JOURNAL, KEY, TOKEN,
 //	                    SECRET, MAC and so on, for cmp
 //	sql FILE STATEMENT  changes a SQLite file behind tollkeeper's back
-//	flip FILE OFFSET    flips all bits of one byte
+//	flip FILE OFFSET    flips all bits of one byte; a negative offset counts from the end
 //
 // Its clock stands still at $CLOCK (2026-12-02T10:00:00Z; CLOCK= lets it go); its home is $WORK/home.
 func TestScripts(t *testing.T) {
@@ -55,7 +56,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"serve": scriptServe, "end": scriptEnd, "post": scriptPost, "emit": scriptEmit,
-			"get": scriptGet, "plain": scriptPlain, "sql": scriptSQL, "flip": scriptFlip,
+			"get": scriptGet, "settle": scriptSettle, "plain": scriptPlain, "sql": scriptSQL, "flip": scriptFlip,
 		},
 	})
 }
@@ -215,6 +216,8 @@ func settle(api string) error {
 	return fmt.Errorf("usage is %s entries behind the journal", last)
 }
 
+func scriptSettle(ts *testscript.TestScript, _ bool, _ []string) { ts.Check(settle(ts.Getenv("API"))) }
+
 func scriptEmit(ts *testscript.TestScript, neg bool, args []string) {
 	s := defaultSpans(ts.Name())
 	for _, arg := range args {
@@ -268,6 +271,7 @@ var chances = []struct {
 }{
 	{regexp.MustCompile(`tollkeeper-journal-[0-9a-f]{16}`), "JOURNAL"},
 	{regexp.MustCompile(`tollkeeper\+[0-9a-f]{8}\+[A-Za-z0-9+/=]{44}`), "VERIFIER"},
+	{regexp.MustCompile(`\b[A-Za-z0-9+/]{43}=`), "ROOT"},
 	{regexp.MustCompile(`\bkey_[0-9a-z]{16}\b`), "KEY"},
 	{regexp.MustCompile(`\btk_[0-9a-z]{52}\b`), "TOKEN"},
 	{regexp.MustCompile(`\btk_[0-9a-z]{4}\b`), "HINT"},
@@ -298,6 +302,9 @@ func scriptFlip(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	at, err := strconv.Atoi(args[1])
 	ts.Check(err)
+	if at < 0 {
+		at += len(b)
+	}
 	b[at] ^= 0xff
 	ts.Check(os.WriteFile(name, b, 0o600))
 }

@@ -161,7 +161,7 @@ func (p *Program) verifyData(ctx context.Context, o *verifyOptions) error {
 	}
 	r, err := journal.OpenReader(ctx, filepath.Join(dir, journalFile))
 	if err != nil {
-		return fmt.Errorf("%s: %w", filepath.Join(dir, journalFile), err)
+		return err
 	}
 	defer r.Close()
 	options := journal.VerifyOptions{}
@@ -182,6 +182,11 @@ func (p *Program) verifyData(ctx context.Context, o *verifyOptions) error {
 		return err
 	}
 	bar.done()
+	if !o.journalOnly && exists(filepath.Join(dir, businessFile)) {
+		if v.Business, err = p.verifyBusiness(ctx, dir); err != nil {
+			return err
+		}
+	}
 	// What does not read cannot be replayed; the journal's defects say why.
 	if !o.journalOnly && len(v.Journal.Defects) == 0 {
 		if err := p.verifyDerived(ctx, dir, r, v); err != nil {
@@ -236,12 +241,12 @@ func (v *verdict) print(p *Program) {
 		}
 	}
 	if v.OK {
-		fmt.Fprintf(w, "OK: %s entries with %s observations are what was written", thousands(int64(v.Journal.Entries)), thousands(int64(v.Journal.Items)))
+		fmt.Fprintf(w, "OK: the journal's %s with %s are what was written", count(int64(v.Journal.Entries), "entry", "entries"), count(int64(v.Journal.Items), "item", "items"))
 		if v.Usage != nil {
-			fmt.Fprintf(w, "; %s records of usage follow from them", thousands(v.Usage.Records))
+			fmt.Fprintf(w, "; %s of usage and all sums follow from it", count(v.Usage.Records, "record", "records"))
 		}
 		if v.Invoices != nil {
-			fmt.Fprintf(w, ", and so do %d invoices", v.Invoices.Checked)
+			fmt.Fprintf(w, ", and so does what %s billed", count(int64(v.Invoices.Checked), "final invoice", "final invoices"))
 		}
 		fmt.Fprintf(w, ".\njournal  %s\nroot     %s\nverifier %s\n", v.Journal.Origin, v.Journal.Root, v.Journal.Verifier)
 		if !v.Journal.VerifierGiven {
@@ -249,7 +254,7 @@ func (v *verdict) print(p *Program) {
 		}
 		return
 	}
-	fmt.Fprintf(w, "NOT OK: %d defects in %s entries.\n", v.defects(), thousands(int64(v.Journal.Entries)))
+	fmt.Fprintf(w, "NOT OK: %s.\n", count(int64(v.defects()), "defect", "defects"))
 }
 
 // bar is a progress bar on standard error, for people who wait.

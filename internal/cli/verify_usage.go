@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/tollkeeper/tollkeeper/internal/journal"
 	"github.com/tollkeeper/tollkeeper/internal/project"
@@ -40,12 +41,7 @@ func (p *Program) verifyDerived(ctx context.Context, dir string, r *journal.Read
 		return err
 	}
 	defer func() { err = errors.Join(err, anew.close()) }()
-	if v.Usage, err = p.verifyUsage(ctx, dir, anew); err != nil {
-		return err
-	}
-	if exists(filepath.Join(dir, businessFile)) {
-		v.Business, err = p.verifyBusiness(ctx, dir)
-	}
+	v.Usage, err = p.verifyUsage(ctx, dir, anew)
 	return err
 }
 
@@ -78,13 +74,24 @@ func (p *Program) verifyUsage(ctx context.Context, dir string, anew *replay) (_ 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, kept.Close()) }()
+	out := &usageReport{Defects: []defect{}}
+	problems, err := kept.Check(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("checking usage: %w", err)
+	}
+	for _, x := range problems {
+		out.Defects = append(out.Defects, defect(x))
+	}
+	if slices.ContainsFunc(problems, func(x sqlite.Problem) bool { return x.Kind == sqlite.ProblemDamaged }) {
+		return out, nil // what cannot be read cannot be compared
+	}
 	bar := p.progress("usage")
 	defer bar.done()
 	c := project.Comparison{Journal: anew.projector, Want: anew.store, Got: kept, Progress: bar.to}
 	if err := c.Run(ctx); err != nil {
 		return nil, fmt.Errorf("comparing usage: %w", err)
 	}
-	out := &usageReport{Records: c.Records, Defects: []defect{}}
+	out.Records = c.Records
 	for _, d := range c.Differences {
 		out.Defects = append(out.Defects, defect(d))
 	}

@@ -2,6 +2,7 @@ package project
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -17,6 +18,7 @@ type Reader interface {
 	Totals(ctx context.Context, in usage.Range, step int64) ([]usage.Total, error)
 	Records(ctx context.Context, f usage.RecordFilter) ([]usage.Record, error)
 	Tallies(ctx context.Context) ([]usage.Tally, error)
+	Conflicts(ctx context.Context, in usage.Range) ([]usage.ConflictPair, error)
 }
 
 // The kinds of Difference.
@@ -24,7 +26,9 @@ const (
 	DifferentTotals  = "totals"
 	DifferentRecord  = "record"
 	DifferentTallies = "tallies"
+	DifferentKeptOut = "conflicts"
 	OtherJournals    = "other_journals" // the projection holds other journals too: not compared
+	AheadOfJournal   = "ahead"          // the projection holds entries that the journal lacks
 )
 
 // Difference is one way in which a projection does not follow from the journal.
@@ -63,9 +67,6 @@ type Comparison struct {
 // Run compares everything. The error is about reading; what is wrong is in
 // Differences.
 func (c *Comparison) Run(ctx context.Context) error {
-	if err := c.follow(ctx); err != nil {
-		return err
-	}
 	positions, err := c.Got.Positions(ctx)
 	if err != nil {
 		return err
@@ -75,6 +76,12 @@ func (c *Comparison) Run(ctx context.Context) error {
 			c.differ(OtherJournals, origin, "this journal alone does not explain the projection")
 			return nil
 		}
+	}
+	if err := c.follow(ctx); errors.Is(err, ErrEnds) {
+		c.differ(AheadOfJournal, c.Journal.journal.Origin(), err.Error()+": entries were cut off, or the projection is another journal's")
+		return nil
+	} else if err != nil {
+		return err
 	}
 	hours, err := c.hours(ctx)
 	if err != nil {
@@ -88,7 +95,7 @@ func (c *Comparison) Run(ctx context.Context) error {
 			c.Progress(uint64(i)+1, uint64(len(hours)))
 		}
 	}
-	return c.settled(ctx, func() ([]Difference, error) { return c.tallies(ctx) })
+	return c.settled(ctx, func() ([]Difference, error) { return c.verdicts(ctx) })
 }
 
 // follow brings Want to where Got is.
@@ -219,10 +226,32 @@ func recordText(r *usage.Record) string {
 	return fmt.Sprintf("customer %q, model %q, %v, %d observations", r.Customer, r.Model, r.Quantities, len(r.Facts))
 }
 
-func (c *Comparison) tallies(ctx context.Context) ([]Difference, error) {
+// verdicts compares what became of observations.
+func (c *Comparison) verdicts(ctx context.Context) (found []Difference, err error) {
 	want, got, err := both(ctx, c, func(r Reader) ([]usage.Tally, error) { return r.Tallies(ctx) })
-	if err != nil || reflect.DeepEqual(want, got) {
+	if err != nil {
 		return nil, err
 	}
-	return []Difference{{DifferentTallies, "tallies", fmt.Sprintf("want %v, have %v", want, got)}}, nil
+	if !reflect.DeepEqual(want, got) {
+		found = append(found, Difference{DifferentTallies, "tallies", fmt.Sprintf("want %v, have %v", want, got)})
+	}
+	out, kept, err := both(ctx, c, func(r Reader) ([]usage.ConflictPair, error) { return r.Conflicts(ctx, usage.Range{}) })
+	if err != nil {
+		return nil, err
+	}
+	if !sameConflicts(out, kept) {
+		found = append(found, Difference{DifferentKeptOut, "conflicts", fmt.Sprintf("want %d observations that were kept out, have %d, or others", len(out), len(kept))})
+	}
+	return found, nil
+}
+
+// sameConflicts compares lists whose order may differ where batches did.
+func sameConflicts(a, b []usage.ConflictPair) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	order := func(x, y usage.ConflictPair) int { return x.Fact.Position.Compare(y.Fact.Position) }
+	slices.SortFunc(a, order)
+	slices.SortFunc(b, order)
+	return reflect.DeepEqual(a, b)
 }

@@ -94,6 +94,9 @@ func (p *Projector) Step(ctx context.Context, through uint64) (int, error) {
 	return b.count, nil
 }
 
+// ErrEnds says that the journal has no such entry.
+var ErrEnds = errors.New("the journal ends")
+
 // CatchUp steps until the store has entry through and none above it, telling
 // progress after each batch when it is not nil.
 func (p *Projector) CatchUp(ctx context.Context, through uint64, progress func(done uint64)) error {
@@ -103,7 +106,7 @@ func (p *Projector) CatchUp(ctx context.Context, through uint64, progress func(d
 			return err
 		}
 		if n == 0 {
-			return fmt.Errorf("journal ends at entry %d, before %d", p.position.Load(), through)
+			return fmt.Errorf("%w at entry %d, before %d", ErrEnds, p.position.Load(), through)
 		}
 		if progress != nil {
 			progress(p.position.Load())

@@ -91,7 +91,7 @@ func (r *Reader) eachDay(ctx context.Context, in usage.Range, fn func(db *sql.DB
 			err = fn(db)
 		}
 		if err != nil {
-			return fmt.Errorf("usage of %s: %w", name, err)
+			return fmt.Errorf("usage of %s: %w", name, explain(err))
 		}
 	}
 	return nil
@@ -103,7 +103,8 @@ func (r *Reader) Positions(ctx context.Context) (map[string]uint64, error) {
 	if db == nil || err != nil {
 		return map[string]uint64{}, err
 	}
-	return loadPositions(ctx, db)
+	positions, err := loadPositions(ctx, db)
+	return positions, explain(err)
 }
 
 // indexFile opens index.db; nil when there is no projection yet.
@@ -115,7 +116,7 @@ func (r *Reader) indexFile(ctx context.Context) (*sql.DB, error) {
 	if errors.Is(err, errUnmade) {
 		return nil, nil //nolint:nilnil // as above
 	}
-	return db, err
+	return db, explain(err)
 }
 
 // Tallies counts every item by producer and verdict, rejected and ignored ones

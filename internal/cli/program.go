@@ -124,7 +124,7 @@ const (
 
 // commands makes each command; the order is the help text's.
 var commands = []func(*Program) *cobra.Command{
-	serveCommand, simulateCommand,
+	serveCommand, demoCommand, simulateCommand,
 	usageCommand, requestsCommand, conflictsCommand, tallyCommand,
 	customerCommand, keyCommand, tagCommand, priceCommand, auditCommand,
 	verifyCommand, checkpointCommand, proveCommand, rebuildCommand,

@@ -63,7 +63,7 @@ func newAsk(c *Customer, s *Server, kind Kind, chance *rand.Rand) *ask {
 	}
 	text := func() string {
 		var b strings.Builder
-		for range 1 + chance.IntN(6) {
+		for range 1 + chance.IntN(2*c.Sentences) {
 			b.WriteString(subjects[chance.IntN(len(subjects))] + " ")
 		}
 		return b.String()

@@ -21,6 +21,8 @@ type Customer struct {
 	RequestIDs bool
 	// Mix says how often the customer sends what; Even when nil.
 	Mix Mix
+	// Sentences is how long a prompt is, on average; 3 when 0.
+	Sentences int
 }
 
 // Kind is what a request asks for, and what becomes of it.
@@ -115,7 +117,11 @@ type Traffic struct {
 
 // NewTraffic prepares a load; Run starts it.
 func NewTraffic(o TrafficOptions) *Traffic {
-	o.Parallel = max(1, o.Parallel)
+	def(&o.Parallel, 1)
+	o.Customers = slices.Clone(o.Customers)
+	for i := range o.Customers {
+		def(&o.Customers[i].Sentences, 3)
+	}
 	return &Traffic{
 		o: o, tallies: map[[2]string]Tally{},
 		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: o.Parallel * len(o.Customers)}},

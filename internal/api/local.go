@@ -14,6 +14,7 @@ import (
 type Store interface {
 	UsageStore
 	RecordStore
+	MomentStore
 	Tallies(ctx context.Context) ([]usage.Tally, error)
 }
 

@@ -126,7 +126,7 @@ const (
 var commands = []func(*Program) *cobra.Command{
 	serveCommand, demoCommand, simulateCommand,
 	usageCommand, requestsCommand, conflictsCommand, tallyCommand,
-	customerCommand, keyCommand, tagCommand, priceCommand, auditCommand,
+	customerCommand, keyCommand, tagCommand, priceCommand, invoiceCommand, auditCommand,
 	verifyCommand, checkpointCommand, proveCommand, rebuildCommand,
 	configCommand, versionCommand,
 }

@@ -160,6 +160,9 @@ func (p *Program) verifyData(ctx context.Context, o *verifyOptions) error {
 		return err
 	}
 	r, err := journal.OpenReader(ctx, filepath.Join(dir, journalFile))
+	if report := journal.Unreadable(err); report != nil {
+		return p.tell(&verdict{Journal: report}, o.format)
+	}
 	if err != nil {
 		return err
 	}

@@ -75,14 +75,27 @@ const maxDefects = 1000
 // journal is in the report.
 func (r *Reader) Verify(ctx context.Context, o VerifyOptions) (*Report, error) {
 	v := &verification{reader: r, report: &Report{Defects: []Defect{}}, roots: map[uint64][2]tlog.Hash{}, newest: map[string]string{}}
-	err := v.run(ctx, &o)
-	switch {
-	case code(err) == sqlite3.SQLITE_CORRUPT, code(err) == sqlite3.SQLITE_NOTADB, extendedCode(err) == sqlite3.SQLITE_IOERR_SHORT_READ:
+	if err := v.run(ctx, &o); isDamage(err) {
 		v.damaged(ctx, err)
-	case err != nil:
+	} else if err != nil {
 		return nil, err
 	}
 	return v.report, nil
+}
+
+// Unreadable is the report on a journal that OpenReader could not open because
+// its file is damaged; nil for any other error.
+func Unreadable(err error) *Report {
+	if !isDamage(err) {
+		return nil
+	}
+	return &Report{Defects: []Defect{{Kind: DefectFile, Detail: err.Error()}}}
+}
+
+// isDamage tells a file that does not hold what SQLite wrote from one that
+// cannot be read.
+func isDamage(err error) bool {
+	return code(err) == sqlite3.SQLITE_CORRUPT || code(err) == sqlite3.SQLITE_NOTADB || extendedCode(err) == sqlite3.SQLITE_IOERR_SHORT_READ
 }
 
 // verification is one walk. Two trees grow side by side: one of what the

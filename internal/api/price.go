@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -383,6 +384,9 @@ var DiffPrices = &Op[DiffPricesIn, PriceDiff]{
 			}
 			out.Changes = append(out.Changes, x)
 		}
+		slices.SortStableFunc(out.Changes, func(a, b PriceChange) int {
+			return cmp.Or(strings.Compare(a.Model, b.Model), strings.Compare(a.Customer, b.Customer), rating.CompareQuantities(a.Quantity, b.Quantity))
+		})
 		return out, nil
 	},
 }

@@ -139,7 +139,7 @@ func checkFile(file string) (*checkedPrices, api.PriceDocument, error) {
 	if err != nil {
 		return nil, document, err
 	}
-	out.summary = fmt.Sprintf("%s: %s in %s", file, plural(len(book.Entries), "entry", "entries"), book.Currency)
+	out.summary = fmt.Sprintf("%s: %s in %s", file, count(int64(len(book.Entries)), "entry", "entries"), book.Currency)
 	return out, document, nil
 }
 
@@ -157,7 +157,7 @@ func (c *checkedPrices) print(w io.Writer, format string) error {
 		fmt.Fprintln(w, place+kind+text)
 	}
 	if refused > 0 {
-		_, err := fmt.Fprintf(w, "%s: cannot be applied: %s\n", c.File, plural(refused, "problem", "problems"))
+		_, err := fmt.Fprintf(w, "%s: cannot be applied: %s\n", c.File, count(int64(refused), "problem", "problems"))
 		return err
 	}
 	for _, id := range c.UnknownCustomers {
@@ -173,17 +173,27 @@ func (c *checkedPrices) print(w io.Writer, format string) error {
 	}
 	g := &grid{above: c.summary + ": can be applied, but this usage would have no price:", columns: []string{"customer", "model", "quantity", "amount", "reason"}, numbers: []string{"amount"}, unnamed: true}
 	for _, u := range c.Unpriced {
-		g.rows = append(g.rows, []string{u.Customer, u.Model, u.Quantity, thousands(u.Amount), whyUnpriced[u.Reason]})
+		g.rows = append(g.rows, []string{u.Customer, u.Model, u.Quantity, thousands(u.Amount), whyUnpriced(u.Unpriced)})
 	}
 	return g.table(w)
 }
 
 // whyUnpriced says in words why usage has no price.
-var whyUnpriced = map[string]string{
-	rating.ReasonUnknownModel:  "no entry is about this model",
-	rating.ReasonNoPrice:       "no price of this quantity at that time",
-	rating.ReasonExceedsInput:  "more cached than input tokens: one of the counts is wrong",
-	rating.ReasonExceedsOutput: "more reasoning than output tokens: one of the counts is wrong",
+func whyUnpriced(u rating.Unpriced) string {
+	switch u.Reason {
+	case rating.ReasonUnknownModel:
+		if u.Model == "" {
+			return "nothing says which model it was: see engines: in the configuration"
+		}
+		return "no entry is about this model"
+	case rating.ReasonNoPrice:
+		return "no price of this quantity at that time"
+	case rating.ReasonExceedsInput:
+		return "more cached than input tokens: one of the counts is wrong"
+	case rating.ReasonExceedsOutput:
+		return "more reasoning than output tokens: one of the counts is wrong"
+	}
+	return u.Reason
 }
 
 // grid is the answer for CSV: a row for each finding.
@@ -203,13 +213,6 @@ func (c *checkedPrices) grid() *grid {
 		g.rows = append(g.rows, []string{"unpriced", c.File, "", "", "", u.Customer, u.Model, u.Quantity, strconv.FormatInt(u.Amount, 10), u.Reason})
 	}
 	return g
-}
-
-func plural(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return thousands(int64(n)) + " " + many
 }
 
 func priceApply(p *Program) *cobra.Command {
@@ -363,9 +366,9 @@ func diffGrid(d *api.PriceDiff, file, format string) *grid {
 
 // diffTable is the diff for programs: prices and their units apart.
 func diffTable(d *api.PriceDiff) *grid {
-	g := &grid{columns: []string{"model", "customer", "quantity", "from", "to", "before", "before_per", "after", "after_per", "change"}}
+	g := &grid{columns: []string{"model", "customer", "quantity", "from", "to", "before", "before_per", "after", "after_per", "percent"}}
 	for _, c := range d.Changes {
-		row := []string{c.Model, c.Customer, c.Quantity, c.From.String(), ends(c.To), "", "", "", "", changeText(c)}
+		row := []string{c.Model, c.Customer, c.Quantity, c.From.String(), ends(c.To), "", "", "", "", strings.Trim(c.Percent, "+%")}
 		for i, u := range []*api.UnitPrice{c.Before, c.After} {
 			if u != nil {
 				row[5+2*i], row[6+2*i] = u.Price.String(), strconv.FormatInt(u.Per, 10)

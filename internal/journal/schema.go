@@ -213,8 +213,7 @@ func readMeta(ctx context.Context, db *sql.DB, name string) (value string, err e
 func code(err error) int { return extendedCode(err) & 0xff }
 
 func extendedCode(err error) int {
-	var e *sqlite.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
 		return e.Code()
 	}
 	return 0

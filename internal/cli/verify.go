@@ -228,7 +228,11 @@ func (p *Program) tell(v *verdict, format string) error {
 func (v *verdict) print(p *Program) {
 	w := p.Stdout
 	for _, d := range v.Journal.Defects {
-		fmt.Fprintf(w, "journal  %-20s entry %d: %s\n", d.Kind, d.Seq, d.Detail)
+		place := ""
+		if d.Seq > 0 {
+			place = fmt.Sprintf("entry %d: ", d.Seq)
+		}
+		fmt.Fprintf(w, "journal  %-20s %s%s\n", d.Kind, place, d.Detail)
 	}
 	for _, d := range v.Business {
 		fmt.Fprintf(w, "business %-20s %s: %s\n", d.Kind, d.Place, d.Detail)

@@ -44,3 +44,24 @@ func TestKeysAreDocumented(t *testing.T) {
 		t.Errorf("%s is not what the schema says: go test ./internal/config -update", page)
 	}
 }
+
+// TestDocumentedPrices reads the price file that docs/ops/prices.md shows.
+func TestDocumentedPrices(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "ops", "prices.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```yaml\n")
+	text, _, ok := strings.Cut(rest, "```")
+	if !ok {
+		t.Fatal("the page shows no file")
+	}
+	name := filepath.Join(t.TempDir(), "prices.yaml")
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	book, odd, err := config.LoadPrices(name)
+	if err != nil || len(odd) > 0 || len(book.Entries) != 4 {
+		t.Errorf("%v, %v: %+v", err, odd, book)
+	}
+}

@@ -59,6 +59,12 @@ func TestCheck(t *testing.T) {
 		"overlap behind a short period": {book(
 			m("2026-01-01/2026-05-01", "requests=1"), m("2026-02-01/2026-03-01", "gpu_ms=1"), m("2026-04-01", "requests=1")),
 			[]string{`overlap 2: requests of "m" has another price at 2026-04-01T00:00:00Z, in entry 0: end one where the other begins`}},
+		"overlap of a long one with each of two": {book(
+			m("2026-01-01/2026-12-01", "requests=1"), m("2026-02-01/2026-03-01", "requests=2"), m("2026-04-01/2026-05-01", "requests=3")),
+			[]string{
+				`overlap 1: requests of "m" has another price at 2026-02-01T00:00:00Z, in entry 0: end one where the other begins`,
+				`overlap 2: requests of "m" has another price at 2026-04-01T00:00:00Z, in entry 0: end one where the other begins`,
+			}},
 		"overlap of two that begin together": {book(m("2026-01-01", "requests=1"), m("2026-01-01", "requests=2")),
 			[]string{`overlap 1: requests of "m" has another price at 2026-01-01T00:00:00Z, in entry 0: end one where the other begins`}},
 		"an open end lasts until the next begins": {book(m("2026-01-01", "requests=1"), m("2026-03-01", "requests=3"), m("2026-02-01", "requests=2")), nil},

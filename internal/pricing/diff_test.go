@@ -16,6 +16,7 @@ func TestDiff(t *testing.T) {
 		entry("", "m", "2026-01-01", "input_tokens=0.10", "output_tokens=0.40"),
 		entry("", "gone", "2026-01-01", "requests=1"),
 		entry("acme", "m", "2026-01-01/2026-06-01", "output_tokens=0"),
+		entry("", "twice", "2026-01-01", "requests=1"),
 	)
 	perUnit := entry("", "m", "2026-01-01/2026-03-01", "input_tokens=0.0000001", "output_tokens=0.0000004")
 	perUnit.Per = 1
@@ -25,6 +26,9 @@ func TestDiff(t *testing.T) {
 		entry("", "m", "2026-04-01", "input_tokens=0.10", "output_tokens=0.5"),
 		entry("acme", "m", "2026-02-01/2026-06-01", "output_tokens=0.3"),
 		entry("", "new/*", "2026-05-01", "gpu_ms=2"),
+		entry("", "twice", "2026-01-01", "requests=2"),
+		entry("", "twice", "2026-02-01", "requests=1"),
+		entry("", "twice", "2026-03-01", "requests=2"),
 	)
 	var got []string
 	for _, c := range pricing.Diff(old, next) {
@@ -34,6 +38,8 @@ func TestDiff(t *testing.T) {
 		`gone "" requests 2026-01-01..: 1 -> - `,
 		`m "" output_tokens 2026-03-01..: 0.4 -> 0.5 +25%`,
 		`new/* "" gpu_ms 2026-05-01..: - -> 2 `,
+		`twice "" requests 2026-01-01..2026-02-01: 1 -> 2 +100%`,
+		`twice "" requests 2026-03-01..: 1 -> 2 +100%`,
 		`m "acme" output_tokens 2026-01-01..2026-02-01: 0 -> - `,
 		`m "acme" output_tokens 2026-02-01..2026-06-01: 0 -> 0.3 `,
 	}
@@ -42,8 +48,8 @@ func TestDiff(t *testing.T) {
 	}
 	euro := *old
 	euro.Currency = "EUR"
-	if got := pricing.Diff(old, &euro); len(got) != 4 {
-		t.Errorf("in another currency %d prices change, want all 4", len(got))
+	if got := pricing.Diff(old, &euro); len(got) != 5 {
+		t.Errorf("in another currency %d prices change, want all 5", len(got))
 	}
 }
 

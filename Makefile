@@ -7,7 +7,7 @@ GOLANGCI_VERSION := v2.15.0
 RACE_PACKAGES = $(shell .ci/race-packages)
 FUZZ_TIME ?= 30s
 CASES ?= 1000000
-PROPERTY_PACKAGES := ./internal/money ./internal/rating
+PROPERTY_PACKAGES := ./internal/money ./internal/rating ./internal/billing
 
 .PHONY: help build test properties race lint golangci fuzz e2e-vllm ci
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -55,11 +56,13 @@ func TestDocument(t *testing.T) {
 	golden(t, "document.json", canonical(t, i))
 }
 
-// golden compares with a file; UPDATE=1 writes it.
+var update = flag.Bool("update", false, "write the golden files")
+
+// golden compares with a file.
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	path := filepath.Join("testdata", name)
-	if os.Getenv("UPDATE") != "" {
+	if *update {
 		if err := os.WriteFile(path, []byte(got), 0o644); err != nil { //nolint:gosec // as other files of the tree
 			t.Fatal(err)
 		}

@@ -110,6 +110,10 @@ func TestLateUsage(t *testing.T) {
 	if got := third.Counted; !slices.Equal(got, []string{"acme-0001", "acme-0002"}) {
 		t.Errorf("counted %v", got)
 	}
+	// What makes no cent is told all the same.
+	last.Closed[1].Usage = []usage.Total{used(november, "opt", "", in, 5_002)}
+	wantTexts(t, make1(t, last), "opt input_tokens 9 9.00", "2026-11 opt input_tokens 0.01 0.01 0.00 late_usage")
+	last.Closed[1].Usage = []usage.Total{used(november, "opt", "", in, 1)}
 	// Nothing new: no adjustment.
 	calm := input(t, "2027-02", dear)
 	calm.Closed = append(last.Closed, closed(sealed(third, 3), dear, last.Usage...))

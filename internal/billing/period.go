@@ -69,35 +69,31 @@ func (m Month) Next() Month {
 	return Month{t.Year(), t.Month()}
 }
 
-// In is the period of the month in a time zone. Its bounds are the instants at
-// which a calendar on the wall there first shows the month, and the next one:
-// midnight, the earlier one where the clocks show it twice, and the end of the gap
-// where they leave it out.
+// In is the period of the month in a time zone. It starts with the first quarter
+// hour in which a calendar on the wall there shows the month: at midnight, the
+// earlier one where the clocks show it twice, and after the gap where they leave
+// it out.
 func (m Month) In(zone *time.Location) Period {
 	return Period{Start: m.start(zone), End: m.Next().start(zone), Zone: zone.String()}
 }
 
-// furthest is more than a time zone can be from UTC, so that around a midnight in
-// UTC lies the one of every zone.
+// furthest is more than a time zone can be ahead of UTC: before, no clock shows
+// the month.
 const furthest = 26 * time.Hour
 
-// start is the first instant in zone whose wall clock shows the month's first
-// midnight or later. Within one offset wall clock and instant go together, so
-// the stretches of equal offset are searched in turn.
+// start tries one quarter hour after the other. It does not ask time.ZoneBounds,
+// which for the last day of leap years after 2037 answers with an end before the
+// start.
 func (m Month) start(zone *time.Location) Instant {
-	midnight := time.Date(m.Year, m.Month, 1, 0, 0, 0, 0, time.UTC)
-	for t := midnight.Add(-furthest).In(zone); ; {
-		_, offset := t.Zone()
-		from, to := t.ZoneBounds()
-		first := midnight.Add(time.Duration(-offset) * time.Second)
-		if first.Before(from) {
-			first = from // the clocks jumped over midnight
-		}
-		if to.IsZero() || first.Before(to) {
-			return Instant(first.Unix())
-		}
-		t = to
+	t := time.Date(m.Year, m.Month, 1, 0, 0, 0, 0, time.UTC).Add(-furthest)
+	for MonthOf(t, zone).before(m) {
+		t = t.Add(pricing.QuarterHour * time.Second)
 	}
+	return Instant(t.Unix())
+}
+
+func (m Month) before(n Month) bool {
+	return m.Year < n.Year || m.Year == n.Year && m.Month < n.Month
 }
 
 // seam is how far two time zones, and so the bounds of one month in them, can

@@ -41,6 +41,9 @@ func TestMonthsOfTimeZones(t *testing.T) {
 		{"America/Havana", "2015-10", "2015-10-01T04:00:00Z", "2015-11-01T04:00:00Z"},
 		// The clocks go back over midnight, a minute after it: the first counts.
 		{"America/St_Johns", "2009-11", "2009-11-01T02:30:00Z", "2009-12-01T03:30:00Z"},
+		// Off quarter hours (UTC+0:19:32) it starts with the next one.
+		{"Europe/Amsterdam", "1930-03", "1930-02-28T23:45:00Z", "1930-03-31T23:45:00Z"},
+		{"Europe/Berlin", "2040-12", "2040-11-30T23:00:00Z", "2040-12-31T23:00:00Z"},
 		// A day of the calendar was left out.
 		{"Pacific/Apia", "2011-12", "2011-12-01T10:00:00Z", "2011-12-31T10:00:00Z"},
 	} {
@@ -105,7 +108,6 @@ func TestPeriodsThatNoInvoiceCovers(t *testing.T) {
 	t.Parallel()
 	for _, p := range []billing.Period{
 		{Start: 900, End: 900}, {Start: 1800, End: 900}, {Start: 1, End: 900}, {Start: 0, End: 899},
-		billing.Month{Year: 1930, Month: time.May}.In(zone(t, "Europe/Amsterdam")), // UTC+0:19:32
 	} {
 		if p.Check() == nil {
 			t.Errorf("%+v passes", p)

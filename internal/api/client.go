@@ -106,7 +106,7 @@ func encode(path string, in any) (string, url.Values, io.Reader, error) {
 			continue
 		}
 		if name := field.Tag.Get("path"); name != "" {
-			path = strings.ReplaceAll(path, "{"+name+"}", url.PathEscape(value.String()))
+			path = strings.ReplaceAll(path, "{"+name+"}", url.PathEscape(text(value.Interface())))
 		}
 		if name := field.Tag.Get("query"); name != "" && !value.IsZero() {
 			query.Set(name, text(value.Interface()))

@@ -127,6 +127,6 @@ var commands = []func(*Program) *cobra.Command{
 	serveCommand, demoCommand, simulateCommand,
 	usageCommand, requestsCommand, conflictsCommand, tallyCommand,
 	customerCommand, keyCommand, tagCommand, priceCommand, invoiceCommand, auditCommand,
-	verifyCommand, checkpointCommand, proveCommand, rebuildCommand,
+	explainCommand, verifyCommand, checkpointCommand, proveCommand, rebuildCommand,
 	configCommand, versionCommand,
 }

@@ -1,0 +1,333 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/tollkeeper/tollkeeper/internal/billing"
+	"github.com/tollkeeper/tollkeeper/internal/money"
+	"github.com/tollkeeper/tollkeeper/internal/pricing"
+	"github.com/tollkeeper/tollkeeper/internal/rating"
+	"github.com/tollkeeper/tollkeeper/internal/store/business"
+	"github.com/tollkeeper/tollkeeper/internal/tenant"
+	"github.com/tollkeeper/tollkeeper/internal/usage"
+)
+
+// ExplainQuery names a line of an invoice.
+type ExplainQuery struct {
+	ID   string `path:"id"`
+	Line int    `path:"line"`
+}
+
+// LineExplanation says what a line of an invoice follows from.
+type LineExplanation struct {
+	Invoice    string            `json:"invoice"`
+	Line       int               `json:"line"`
+	Model      string            `json:"model"`
+	Quantity   string            `json:"quantity"`
+	Used       int64             `json:"used"`
+	Amount     string            `json:"amount"`
+	Currency   string            `json:"currency"`
+	Price      ExplainedPrice    `json:"price"`
+	Arithmetic []string          `json:"arithmetic"`
+	Records    []ExplainedRecord `json:"records" doc:"by time, the first hundred"`
+	Count      int               `json:"records_counted"`
+	Sum        int64             `json:"records_sum" doc:"their units; those of the line when complete"`
+	Complete   bool              `json:"complete" doc:"false: there are too many records to walk through all"`
+}
+
+// ExplainedPrice is an entry of the price book.
+type ExplainedPrice struct {
+	Book     int64           `json:"book"`
+	Entry    int             `json:"entry" doc:"its place in the book, from 0"`
+	Model    string          `json:"model" doc:"as the entry names it, a glob maybe"`
+	Customer string          `json:"customer,omitempty" doc:"absent: the price of all"`
+	From     pricing.Instant `json:"from"`
+	To       pricing.Instant `json:"to,omitzero" doc:"absent: open"`
+	Price    money.Decimal   `json:"price"`
+	Per      int64           `json:"per"`
+}
+
+func newExplained(p *billing.Price) ExplainedPrice {
+	return ExplainedPrice{Book: p.Book, Entry: p.Entry, Model: p.Model, Customer: p.Customer, From: p.From, To: p.To, Price: p.Price, Per: p.Per}
+}
+
+func explainedRef(book int64, r *pricing.Ref) ExplainedPrice {
+	return ExplainedPrice{Book: book, Entry: r.Entry, Model: r.Model, Customer: r.Customer, From: r.From, To: r.To, Price: r.Price, Per: r.Per}
+}
+
+// ExplainedRecord is what one record adds to a line.
+type ExplainedRecord struct {
+	Used int64 `json:"used"`
+	Record
+}
+
+// Bounds of an explanation.
+const (
+	// explainedRecords are walked through for a line: about 20 MB.
+	explainedRecords = 20_000
+	// listedRecords of them are listed.
+	listedRecords = 100
+)
+
+// ExplainLine goes from an amount back to the records and observations that it
+// follows from.
+var ExplainLine = &Op[ExplainQuery, LineExplanation]{
+	Name: "explain-line", Method: http.MethodGet, Path: "/v1/invoices/{id}/lines/{line}", Summary: "What a line of an invoice follows from", Role: tenant.RoleReader,
+	Do: func(ctx context.Context, l *Local, in *ExplainQuery) (*LineExplanation, error) {
+		kept, err := l.Business.Invoice(ctx, in.ID)
+		if err != nil {
+			return nil, hinted(err, "`tollkeeper invoice list` names all")
+		}
+		x, err := billing.Parse(kept.Document)
+		if err != nil {
+			return nil, fmt.Errorf("invoice %s: %w", kept.ID, err)
+		}
+		switch n := in.Line - 1; {
+		case n >= 0 && n < len(x.Lines):
+			return l.explainLine(ctx, x, &x.Lines[n])
+		case n >= len(x.Lines) && n < len(x.Lines)+len(x.Adjustments):
+			return l.explainAdjustment(ctx, x, &x.Adjustments[n-len(x.Lines)])
+		}
+		return nil, &Error{Status: http.StatusNotFound, Message: fmt.Sprintf("invoice %s has no line %d: its lines are 1 to %d", x.ID, in.Line, len(x.Lines)+len(x.Adjustments))}
+	},
+}
+
+func (l *Local) explainLine(ctx context.Context, x *billing.Invoice, n *billing.Line) (*LineExplanation, error) {
+	out := &LineExplanation{
+		Invoice: x.ID, Line: n.Number, Model: n.Model, Quantity: n.Quantity, Used: n.Amount, Amount: n.Total, Currency: x.Currency.Code, Price: newExplained(&n.Price),
+		Arithmetic: []string{product(n.Amount, n.Price.Price, n.Price.Per, n.Charge), fmt.Sprintf("%s rounded %s = %s %s", n.Charge, x.Rounding, n.Total, x.Currency.Code)},
+	}
+	return out, l.trace(ctx, out, &tracing{customer: x.Customer.ID, period: x.Period, now: x.Journals})
+}
+
+func (l *Local) explainAdjustment(ctx context.Context, x *billing.Invoice, a *billing.Adjustment) (*LineExplanation, error) {
+	out := &LineExplanation{
+		Invoice: x.ID, Line: a.Number, Model: a.Model, Quantity: a.Quantity, Used: a.Amount, Amount: a.Total, Currency: x.Currency.Code, Price: newExplained(&a.Price),
+		Records: []ExplainedRecord{},
+		Arithmetic: []string{
+			fmt.Sprintf("%s: of invoice %s, period %s to %s", a.Reason, a.Invoice, a.Period.Start, a.Period.End),
+			"now: " + product(a.AmountNow, a.Price.Price, a.Price.Per, a.ChargeNow) + ", rounded " + a.TotalNow,
+			fmt.Sprintf("billed before: %d, %s", a.AmountBilled, a.TotalBilled),
+			fmt.Sprintf("%s - %s = %s %s", a.TotalNow, a.TotalBilled, a.Total, x.Currency.Code),
+		},
+	}
+	before, err := l.lastCounted(ctx, x)
+	if err != nil || before == nil || a.Invoice == "" {
+		return out, err
+	}
+	return out, l.trace(ctx, out, &tracing{customer: x.Customer.ID, period: a.Period, now: x.Journals, before: before.Journals})
+}
+
+// lastCounted is the newest of the invoices that an invoice subtracted.
+func (l *Local) lastCounted(ctx context.Context, x *billing.Invoice) (last *billing.Invoice, err error) {
+	for _, id := range x.Counted {
+		kept, err := l.Business.Invoice(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		i, err := billing.Parse(kept.Document)
+		if err != nil {
+			return nil, fmt.Errorf("invoice %s: %w", id, err)
+		}
+		if last == nil || i.Number > last.Number {
+			last = i
+		}
+	}
+	return last, nil
+}
+
+func product(amount int64, price money.Decimal, per int64, charge money.Decimal) string {
+	if per == 1 {
+		return fmt.Sprintf("%d × %s = %s", amount, price, charge)
+	}
+	return fmt.Sprintf("%d × %s / %d = %s", amount, price, per, charge)
+}
+
+// tracing says which records are looked for: those of a period, as the journals
+// stood at now, less what they were at before.
+type tracing struct {
+	customer    string
+	period      billing.Period
+	now, before map[string]uint64
+}
+
+// trace finds the records that add to a line.
+func (l *Local) trace(ctx context.Context, out *LineExplanation, t *tracing) error {
+	book, err := l.billingBook(ctx, out.Price.Book)
+	if err != nil {
+		return err
+	}
+	s := newShare(book.Prices, t.customer, out.Model, out.Quantity, out.Price.Entry)
+	list, err := l.Usage.Records(ctx, usage.RecordFilter{
+		Range:    usage.Range{From: int64(t.period.Start) * int64(time.Second), To: int64(t.period.End) * int64(time.Second)},
+		Customer: &t.customer, Limit: explainedRecords + 1,
+	})
+	if err != nil {
+		return err
+	}
+	out.Records, out.Complete = []ExplainedRecord{}, len(list) <= explainedRecords
+	for i := range list[:min(len(list), explainedRecords)] {
+		then := asOf(&list[i], t.now)
+		used, err := s.of(then)
+		if err != nil {
+			return err
+		}
+		before := int64(0)
+		if t.before != nil {
+			if before, err = s.of(asOf(&list[i], t.before)); err != nil {
+				return err
+			}
+		}
+		if used -= before; used == 0 {
+			continue
+		}
+		out.Count++
+		out.Sum += used
+		if then == nil {
+			then = &list[i]
+		}
+		if len(out.Records) < listedRecords {
+			out.Records = append(out.Records, ExplainedRecord{Used: used, Record: NewRecord(then)})
+		}
+	}
+	return nil
+}
+
+// asOf is a record as it was when the journals ended at some entries, nil when
+// it was not there.
+func asOf(r *usage.Record, at map[string]uint64) *usage.Record {
+	var facts []usage.Fact
+	for i := range r.Facts {
+		if p := r.Facts[i].Position; p.Seq <= at[p.Origin] {
+			facts = append(facts, r.Facts[i])
+		}
+	}
+	if len(facts) == len(r.Facts) {
+		return r
+	}
+	if made := usage.FoldKey(facts); len(made) > 0 {
+		return &made[0]
+	}
+	return nil
+}
+
+// share says how much of a record's quantity falls to one price.
+type share struct {
+	model, quantity string
+	entry           int
+	price           *pricing.Schedule
+	within          map[string]*pricing.Schedule // quantities that are a part of it, charged by themselves where priced
+}
+
+func newShare(b *pricing.Book, customer, model, quantity string, entry int) *share {
+	s := &share{model: model, quantity: quantity, entry: entry, price: b.Schedule(customer, model, quantity), within: map[string]*pricing.Schedule{}}
+	for _, part := range []string{usage.CachedInputTokens, usage.ReasoningTokens} {
+		if pricing.Within(part) == quantity {
+			s.within[part] = b.Schedule(customer, model, part)
+		}
+	}
+	return s
+}
+
+func (s *share) of(r *usage.Record) (int64, error) {
+	if r == nil || r.Model != s.model {
+		return 0, nil
+	}
+	at := pricing.Instant(r.Time / int64(time.Second))
+	ref, found, err := s.price.At(at)
+	if err != nil || !found || ref.Entry != s.entry {
+		return 0, err
+	}
+	used := r.Quantities.Get(s.quantity)
+	for part, schedule := range s.within {
+		if _, priced, err := schedule.At(at); err != nil {
+			return 0, err
+		} else if priced {
+			used -= r.Quantities.Get(part)
+		}
+	}
+	return used, nil
+}
+
+// RequestExplanation says what one request costs, and where that is billed.
+type RequestExplanation struct {
+	Invoice  string          `json:"invoice" doc:"the final invoice of its period; empty: not invoiced yet"`
+	Book     int64           `json:"book" doc:"version of the price book; 0: none"`
+	Currency string          `json:"currency"`
+	Charges  []RequestCharge `json:"charges"`
+	Total    money.Decimal   `json:"total" doc:"exact: rounding is per line of an invoice"`
+	Record   Record          `json:"record"`
+}
+
+// RequestCharge is what one quantity of a request costs.
+type RequestCharge struct {
+	Quantity   string         `json:"quantity"`
+	Used       int64          `json:"used"`
+	Price      ExplainedPrice `json:"price"`
+	Arithmetic string         `json:"arithmetic"`
+	Charge     money.Decimal  `json:"charge"`
+}
+
+// ExplainRequest goes from a request to its price.
+var ExplainRequest = &Op[ByID, RequestExplanation]{
+	Name: "explain-request", Method: http.MethodGet, Path: "/v1/requests/{id}/explanation", Summary: "What a request costs, and why", Role: tenant.RoleReader,
+	Do: func(ctx context.Context, l *Local, in *ByID) (*RequestExplanation, error) {
+		r, err := l.record(ctx, in.ID)
+		if err != nil {
+			return nil, err
+		}
+		out := &RequestExplanation{Charges: []RequestCharge{}, Record: NewRecord(r)}
+		if out.Invoice, out.Book, err = l.invoiceOf(ctx, r); err != nil {
+			return nil, err
+		}
+		if out.Invoice != "" && out.Book == 0 {
+			return out, nil // closed while there were no prices
+		}
+		book, err := l.billingBook(ctx, out.Book)
+		if errors.Is(err, business.ErrNotFound) {
+			return out, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		out.Book, out.Currency = book.Version, book.Prices.Currency
+		return out, out.rate(book, r)
+	},
+}
+
+// invoiceOf finds the final invoice of a record's period and its book.
+func (l *Local) invoiceOf(ctx context.Context, r *usage.Record) (id string, book int64, err error) {
+	if r.Customer == "" {
+		return "", 0, nil
+	}
+	at := time.Unix(0, r.Time)
+	list, err := l.Business.Invoices(ctx, business.InvoiceFilter{Customer: r.Customer, State: business.InvoiceFinal, From: at, To: at.Add(time.Second)})
+	i := slices.IndexFunc(list, func(x business.Invoice) bool { return !at.Before(x.Start) && at.Before(x.End) })
+	if err != nil || i < 0 {
+		return "", 0, err
+	}
+	return list[i].ID, list[i].Book, nil
+}
+
+func (e *RequestExplanation) rate(b billing.Book, r *usage.Record) error {
+	rated, err := rating.Rate(b.Prices, []usage.Total{{
+		Bucket: r.Time / int64(time.Second) / usage.BucketSeconds * usage.BucketSeconds, Customer: r.Customer, Project: r.Project, Model: r.Model, Quantities: r.Quantities,
+	}})
+	if err != nil {
+		return err
+	}
+	for i := range rated.Lines {
+		n := &rated.Lines[i]
+		e.Charges = append(e.Charges, RequestCharge{
+			Quantity: n.Quantity, Used: n.Amount, Charge: n.Charge, Price: explainedRef(b.Version, &n.Price),
+			Arithmetic: product(n.Amount, n.Price.Price, n.Price.Per, n.Charge),
+		})
+		e.Total = e.Total.Add(n.Charge)
+	}
+	return nil
+}

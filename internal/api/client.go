@@ -80,14 +80,15 @@ func answered(resp *http.Response) error {
 	var p problem
 	_ = json.Unmarshal(b, &p) // a proxy's page is no problem document
 	message := cmp.Or(p.Detail, strings.TrimSpace(string(b)), resp.Status)
+	parts := []string{message}
 	for _, e := range p.Errors {
-		message += "; " + strings.TrimSpace(e.Location+" "+e.Message)
+		parts = append(parts, strings.TrimSpace(e.Location+" "+e.Message))
 	}
 	hint := p.Hint
 	if resp.StatusCode == http.StatusUnauthorized && hint == "" {
 		hint = "set TOLLKEEPER_TOKEN to an API key"
 	}
-	return &Error{Status: resp.StatusCode, Message: message, Hint: hint}
+	return &Error{Status: resp.StatusCode, Message: strings.Join(parts, "; "), Hint: hint}
 }
 
 // encode spreads the fields of in over path, query and body.

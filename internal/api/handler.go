@@ -152,8 +152,7 @@ const maxAPIBody = 4 << 20
 // told makes an error fit for a stranger: what is not meant for callers is
 // logged and answered retryably.
 func (h *handler) told(op string, err error) error {
-	var known *Error
-	if errors.As(err, &known) {
+	if known, ok := errors.AsType[*Error](err); ok {
 		return known
 	}
 	if !errors.Is(err, context.Canceled) {

@@ -116,7 +116,7 @@ func TestLateUsage(t *testing.T) {
 	last.Closed[1].Usage = []usage.Total{used(november, "opt", "", in, 1)}
 	// Nothing new: no adjustment.
 	calm := input(t, "2027-02", dear)
-	calm.Closed = append(last.Closed, closed(sealed(third, 3), dear, last.Usage...))
+	calm.Closed = slices.Concat(last.Closed, []billing.Closed{closed(sealed(third, 3), dear, last.Usage...)})
 	wantTexts(t, make1(t, calm))
 }
 

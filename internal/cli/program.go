@@ -77,8 +77,7 @@ func marked(c *cobra.Command, began *bool) {
 
 // isUsage tells a question that was wrong from one whose answer is no.
 func isUsage(err error) bool {
-	var bad *api.Error
-	if errors.As(err, &bad) {
+	if bad, ok := errors.AsType[*api.Error](err); ok {
 		return bad.Status == http.StatusBadRequest || bad.Status == http.StatusUnprocessableEntity
 	}
 	return errors.As(err, &usageError{})

@@ -66,7 +66,7 @@ type serverKey struct{}
 
 type scriptServer struct{ cmd *exec.Cmd }
 
-func serverOf(ts *testscript.TestScript) *scriptServer { return ts.Value(serverKey{}).(*scriptServer) } //nolint:forcetypeassert // Setup puts it there
+func serverOf(ts *testscript.TestScript) *scriptServer { return ts.Value(serverKey{}).(*scriptServer) }
 
 // patience bounds how long a test waits for what must happen.
 const patience = 10 * time.Second
@@ -123,7 +123,7 @@ type readyLine struct {
 // waitReady finds the ready line in a growing log.
 func waitReady(log string) (readyLine, error) {
 	var text []byte
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); <-time.After(5 * time.Millisecond) {
 		text, _ = os.ReadFile(log)
 		if a, ok := findReady(text); ok {
 			return a, nil
@@ -196,7 +196,7 @@ func scriptSend(ts *testscript.TestScript, neg bool, kind string, body []byte) {
 // settle waits until usage has everything that is on disk.
 func settle(api string) error {
 	var last string
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); <-time.After(5 * time.Millisecond) {
 		resp, err := http.Get(api + "/metrics")
 		if err != nil {
 			return err

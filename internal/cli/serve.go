@@ -157,4 +157,6 @@ const (
 	projectionPause = time.Second
 	// yieldTime bounds how long the projection stands back for ingest at a time.
 	yieldTime = time.Second
+	// yieldStep is how often it looks whether ingest is still busy.
+	yieldStep = 2 * time.Millisecond
 )

@@ -219,7 +219,10 @@ func (s *server) metrics(m *ingest.Metrics) {
 func (s *server) yield(ctx context.Context) {
 	until := time.Now().Add(yieldTime)
 	for s.journal.Queued() > 0 && time.Now().Before(until) && ctx.Err() == nil {
-		time.Sleep(2 * time.Millisecond)
+		select {
+		case <-ctx.Done():
+		case <-time.After(yieldStep):
+		}
 	}
 }
 

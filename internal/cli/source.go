@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -182,8 +183,8 @@ type closers []func() error
 func (c *closers) add(fn func() error) { *c = append(*c, fn) }
 
 func (c *closers) close() (err error) {
-	for i := len(*c) - 1; i >= 0; i-- {
-		err = errors.Join(err, (*c)[i]())
+	for _, fn := range slices.Backward(*c) {
+		err = errors.Join(err, fn())
 	}
 	return err
 }

@@ -87,21 +87,29 @@ func (p *Program) trusted(ctx context.Context, o *verifyOptions, r *journal.Read
 	if len(o.keys) > 0 {
 		return o.keys, nil
 	}
-	path, named := "", false
-	if c, _, err := p.loadConfig(""); err == nil && c.SigningKey != "" { // verifying needs no configuration
-		path, named = c.SigningKey, true
-	} else if path, err = p.defaultSigningKey(); err != nil {
-		return nil, nil
-	}
-	key, err := readKey(path + ".pub")
-	if err != nil {
-		return nil, nil
+	path, named := p.verifierFile()
+	key, err := readKey(path)
+	if path == "" || err != nil {
+		return nil, nil //nolint:nilerr // no key at hand: the journal's own word has to do
 	}
 	has, err := r.Verifier(ctx)
 	if err != nil || !named && key != has {
 		return nil, err
 	}
 	return []string{key}, nil
+}
+
+// verifierFile is where the verifier key should lie, "" where nothing says so;
+// named tells whether a configuration does.
+func (p *Program) verifierFile() (path string, named bool) {
+	if c, _, err := p.loadConfig(""); err == nil && c.SigningKey != "" { // verifying needs no configuration
+		return c.SigningKey + ".pub", true
+	}
+	path, err := p.defaultSigningKey()
+	if err != nil {
+		return "", false
+	}
+	return path + ".pub", false
 }
 
 // provenItem is an item of a proof, as it is shown.

@@ -37,8 +37,8 @@ const (
 	// keepaliveTime finds connections whose other end is gone.
 	keepaliveTime    = 2 * time.Minute
 	keepaliveTimeout = 20 * time.Second
-	// keepaliveMin is how often a client may ping; Collectors use 10 s and more.
-	keepaliveMin = 5 * time.Second
+	// pingInterval is how often a client may ping; Collectors use 10 s and more.
+	pingInterval = 5 * time.Second
 )
 
 // GRPCServer returns a server of OTLP/gRPC. It decodes nothing before us:
@@ -51,7 +51,7 @@ func (r *Receiver) GRPCServer() *grpc.Server {
 		grpc.MaxHeaderListSize(maxHeader),
 		grpc.ConnectionTimeout(headerTimeout),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveMin, PermitWithoutStream: true}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingInterval, PermitWithoutStream: true}),
 		grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error {
 			return r.answerGRPC(time.Now(), refuse(unknownSignal, "tollkeeper takes traces"))
 		}),
@@ -193,12 +193,12 @@ var noMessage = []byte{0x07}
 func (c *compressor) Decompress(from io.Reader) (io.Reader, error) {
 	reader, done, err := decompressor(c.name, from)
 	if err != nil {
-		return bytes.NewReader(noMessage), nil //nolint:nilerr // see Compressor
+		return bytes.NewReader(noMessage), nil
 	}
 	defer done()
 	var b bytes.Buffer
 	if _, err := io.Copy(&b, io.LimitReader(reader, c.max+1)); err != nil {
-		return bytes.NewReader(noMessage), nil //nolint:nilerr // see Compressor
+		return bytes.NewReader(noMessage), nil
 	}
 	return &b, nil
 }

@@ -155,13 +155,13 @@ func (r *Receiver) fill(to *bytes.Buffer, encoding string, from io.Reader) error
 // bytes that are no such compression.
 func readRefusal(err error, encoding string) error {
 	var r *refusal
-	var max *http.MaxBytesError
+	var large *http.MaxBytesError
 	var timeout interface{ Timeout() bool }
 	switch {
 	case errors.As(err, &r):
 		return r
-	case errors.As(err, &max):
-		return refuse(tooLarge, "the body has more than %d bytes", max.Limit)
+	case errors.As(err, &large):
+		return refuse(tooLarge, "the body has more than %d bytes", large.Limit)
 	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.Canceled):
 		return refuse(unavailable, "the body did not arrive: %w", err)
 	case encoding == "" || encoding == "identity":
@@ -194,10 +194,8 @@ func decompressor(encoding string, from io.Reader) (reader io.Reader, done func(
 // answerHTTP writes the answer in the encoding of the request.
 func (r *Receiver) answerHTTP(w http.ResponseWriter, req *http.Request, began time.Time, rejected int64, message string, err error) {
 	asJSON, _ := isJSON(req)
-	o, body := stored, []byte(nil)
-	if err == nil {
-		body = exportResponse(asJSON, rejected, message)
-	} else {
+	o, body := stored, exportResponse(asJSON, rejected, message)
+	if err != nil {
 		refused := r.classify(err)
 		o = refused.outcome
 		body = statusBody(asJSON, o, refused.Error())

@@ -1,6 +1,7 @@
 package otlp_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,9 +13,9 @@ import (
 // sender put it, is in what the journal keeps. Each place holds its own secret.
 func TestNothingElseReachesTheLine(t *testing.T) {
 	secret := func(where string) wire { return stringValue("SECRET-" + where) }
-	resource := append(goodResource[:len(goodResource):len(goodResource)],
+	resource := slices.Concat(goodResource, []wire{
 		attribute("process.command_args", arrayValue(secret("args"))), attribute("process.command_line", secret("command")), attribute("authorization", secret("resource")),
-		attribute("service.name.SECRET", stringValue("x")))
+		attribute("service.name.SECRET", stringValue("x"))})
 	span := goodSpan(1).with(
 		attribute("gen_ai.prompt", secret("prompt")), attribute("gen_ai.completion", secret("completion")),
 		attribute("gen_ai.input.messages", secret("input")), attribute("gen_ai.output.messages", secret("output")), attribute("gen_ai.system_instructions", secret("system")),
@@ -58,10 +59,10 @@ func TestRecordingsKeepNothingElse(t *testing.T) {
 			}
 		}
 	}
-	want := strings.Fields(`gen_ai.latency.e2e_us gen_ai.latency.time_in_model_decode_us gen_ai.latency.time_in_model_inference_us
+	want := strings.FieldsSeq(`gen_ai.latency.e2e_us gen_ai.latency.time_in_model_decode_us gen_ai.latency.time_in_model_inference_us
 		gen_ai.latency.time_in_model_prefill_us gen_ai.latency.time_in_queue_us gen_ai.latency.time_to_first_token_us
 		gen_ai.request.max_tokens gen_ai.request.n service.instance.id service.name vllm.process_id`)
-	for _, name := range want {
+	for name := range want {
 		if !names[name] {
 			t.Errorf("%s is not kept", name)
 		}

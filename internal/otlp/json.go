@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -222,7 +223,7 @@ func (v jsonValue) cut() (first, rest jsonValue) {
 }
 
 // ends reports whether the first byte is the last of a number or a word.
-func ends(v jsonValue) bool { return len(v) == 1 || bytes.IndexByte([]byte(" \n\r\t,}]:"), v[1]) >= 0 }
+func ends(v jsonValue) bool { return len(v) == 1 || strings.IndexByte(" \n\r\t,}]:", v[1]) >= 0 }
 
 // stringLength is that of the string that comes first, quotes included.
 func (v jsonValue) stringLength() int {

@@ -177,7 +177,7 @@ func exactNumber(v pcommon.Value) (int64, bool) {
 
 func referenceTag(tracestate string) string {
 	var found []string
-	for _, member := range strings.Split(tracestate, ",") {
+	for member := range strings.SplitSeq(tracestate, ",") {
 		if key, value, ok := strings.Cut(strings.TrimSpace(member), "="); ok && key == "tollkeeper" {
 			found = append(found, strings.TrimSpace(value))
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -302,8 +303,8 @@ func TestMalformed(t *testing.T) {
 // TestGroups: a group among unknown fields is passed over, as protobuf asks.
 func TestGroups(t *testing.T) {
 	group := append(wire(protowire.AppendTag(nil, 77, protowire.StartGroupType)).varint(3, 5).text(4, "x"), protowire.AppendTag(nil, 77, protowire.EndGroupType)...)
-	span := append(group[:len(group):len(group)], goodSpan(1).encode()...)
-	body := append(group[:len(group):len(group)], export(goodResource, append(span, group...))...)
+	span := slices.Concat(group, goodSpan(1).encode())
+	body := slices.Concat(group, export(goodResource, slices.Concat(span, group)))
 	r, err := otlp.NewDecoder(nil).Proto(append(body, group...))
 	if err != nil || len(r.Observations) != 1 || r.Observations[0].Quantities.Get(usage.InputTokens) != 16 {
 		t.Errorf("%+v, %v", r, err)

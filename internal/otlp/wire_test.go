@@ -3,6 +3,7 @@ package otlp_test
 import (
 	"bytes"
 	"math"
+	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -63,7 +64,7 @@ func goodSpan(n byte) parts {
 func (p parts) set(key string, value wire) parts { return p.drop(key).with(attribute(key, value)) }
 
 func (p parts) with(attributes ...wire) parts {
-	p.attributes = append(p.attributes[:len(p.attributes):len(p.attributes)], attributes...)
+	p.attributes = slices.Concat(p.attributes, attributes)
 	return p
 }
 

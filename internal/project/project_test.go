@@ -182,20 +182,26 @@ func TestAnyStopsGiveTheSame(t *testing.T) {
 	}
 }
 
+// follow waits until the projector has entry n.
+func follow(t *testing.T, p *project.Projector, n uint64) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); p.Position() < n; <-time.After(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("at entry %d, want %d", p.Position(), n)
+		}
+	}
+}
+
 func TestRunFollows(t *testing.T) {
 	f := record(t)
 	p, s := f.projected(t, t.TempDir())
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx) }()
-	for p.Position() < f.size(t) {
-		time.Sleep(time.Millisecond)
-	}
+	follow(t, p, f.size(t))
 	before := len(allRecords(t, s))
 	f.body(t, recordings+"/seed/otlp-1.pb") // again: a duplicate
-	for p.Position() < f.size(t) {
-		time.Sleep(time.Millisecond)
-	}
+	follow(t, p, f.size(t))
 	cancel()
 	if err := <-done; err != context.Canceled { //nolint:errorlint // exactly that
 		t.Error(err)

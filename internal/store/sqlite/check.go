@@ -221,7 +221,7 @@ func (c *check) columns(x *row) {
 	for _, name := range columns {
 		amounts = amounts && r.Quantities.Get(name) == fold.Quantities.Get(name)
 	}
-	wrong := ""
+	var wrong string
 	switch {
 	case r.Key != fold.Key:
 		wrong = "key"

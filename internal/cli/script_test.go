@@ -37,6 +37,8 @@ var update = flag.Bool("update", false, "write the golden files")
 //	emit KEY=VALUE…     sends spans like vLLM's and waits: service, model, id, in, out, at (RFC 3339), count, trace,
 //	                    tracestate; see span
 //	settle              waits until usage has everything that is on disk
+//	http METHOD PATH [NAME:VALUE…]   asks $API and prints status and body
+//	status N COMMAND…   runs a command and wants this exit code
 //	get VAR FILE PATH   sets $VAR to what stands at PATH (records.0.id) of a JSON file or of stdout
 //	plain FILE          writes the last standard output to FILE with what chance made replaced: JOURNAL, KEY, TOKEN,
 //	                    SECRET, MAC and so on, for cmp
@@ -56,7 +58,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"serve": scriptServe, "end": scriptEnd, "post": scriptPost, "emit": scriptEmit,
-			"get": scriptGet, "settle": scriptSettle, "plain": scriptPlain, "sql": scriptSQL, "flip": scriptFlip,
+			"get": scriptGet, "settle": scriptSettle, "http": scriptHTTP, "status": scriptStatus, "plain": scriptPlain, "sql": scriptSQL, "flip": scriptFlip,
 		},
 	})
 }
@@ -217,6 +219,39 @@ func settle(api string) error {
 }
 
 func scriptSettle(ts *testscript.TestScript, _ bool, _ []string) { ts.Check(settle(ts.Getenv("API"))) }
+
+func scriptHTTP(ts *testscript.TestScript, _ bool, args []string) {
+	req, err := http.NewRequest(args[0], ts.Getenv("API")+args[1], http.NoBody)
+	ts.Check(err)
+	for _, arg := range args[2:] {
+		name, value, _ := strings.Cut(arg, ":")
+		req.Header.Set(name, value)
+		if name == "Host" {
+			req.Host = value
+		}
+	}
+	resp, err := http.DefaultClient.Do(req)
+	ts.Check(err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	ts.Check(err)
+	fmt.Fprintf(ts.Stdout(), "%d %s", resp.StatusCode, body)
+}
+
+func scriptStatus(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	var exit *exec.ExitError
+	if err := ts.Exec(args[1], args[2:]...); errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
 
 func scriptEmit(ts *testscript.TestScript, neg bool, args []string) {
 	s := defaultSpans(ts.Name())

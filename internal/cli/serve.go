@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -79,13 +80,19 @@ func (o *serveOptions) settings(p *Program) (*config.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	for to, flag := range map[*string]string{
-		&c.Listen.OTLPGRPC: o.grpc, &c.Listen.OTLPHTTP: o.http, &c.Listen.API: o.api, &c.SigningKey: o.signingKey,
-	} {
-		if flag != "" {
-			*to = flag
+	for _, x := range []struct {
+		to         *string
+		flag, name string
+	}{{&c.Listen.OTLPGRPC, o.grpc, "--otlp-grpc"}, {&c.Listen.OTLPHTTP, o.http, "--otlp-http"}, {&c.Listen.API, o.api, "--api"}} {
+		if x.flag == "" {
+			continue
 		}
+		if err := config.CheckAddress(x.flag); err != nil {
+			return nil, usageError{fmt.Errorf("%s: %w", x.name, err)}
+		}
+		*x.to = x.flag
 	}
+	c.SigningKey = cmp.Or(o.signingKey, c.SigningKey)
 	if c.Data, err = o.directory(p); err != nil {
 		return nil, err
 	}

@@ -110,7 +110,16 @@ func (s *server) openBusiness(ctx context.Context) (err error) {
 
 func (s *server) openUsage(ctx context.Context) (err error) {
 	dir := filepath.Join(s.config.Data, usageDir)
-	if s.store, err = sqlite.Open(ctx, dir); err != nil {
+	s.store, err = sqlite.Open(ctx, dir)
+	if errors.Is(err, sqlite.ErrStale) {
+		// Nothing is lost: it is replayed from the journal while the server works.
+		s.log.Warn("usage is of another version: it is made anew from the journal; answers are incomplete until it has caught up")
+		if err := sqlite.Remove(dir); err != nil {
+			return err
+		}
+		s.store, err = sqlite.Open(ctx, dir)
+	}
+	if err != nil {
 		return err
 	}
 	s.open.add(s.store.Close)
@@ -256,9 +265,11 @@ func (s *server) run(ctx context.Context, ready func(addresses)) error {
 	case err = <-failed:
 	case err = <-s.journal.Fatal():
 	}
+	s.log.Info("stopping: what was begun is finished, what comes is told to try again")
 	s.drain(grpcServer, httpServer, apiServer)
 	stop()
 	wait.Wait()
+	s.log.Info("stopped")
 	return err
 }
 

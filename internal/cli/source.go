@@ -130,16 +130,16 @@ func (s *source) local(ctx context.Context, p *Program, ask func(context.Context
 	}
 	var open closers
 	defer func() { err = errors.Join(err, open.close()) }()
-	if l.Business, err = business.Open(ctx, filepath.Join(dir, businessFile), business.Options{Now: p.Now, MustExist: !s.writes}); err != nil {
-		return err
-	}
-	open.add(l.Business.Close)
 	if exists(filepath.Join(dir, journalFile)) {
 		if l.Journal, err = journal.OpenReader(ctx, filepath.Join(dir, journalFile)); err != nil {
 			return err
 		}
 		open.add(l.Journal.Close)
 	}
+	if l.Business, err = business.Open(ctx, filepath.Join(dir, businessFile), business.Options{Now: p.Now, MustExist: !s.writes}); err != nil {
+		return err
+	}
+	open.add(l.Business.Close)
 	usage, err := sqlite.OpenReader(ctx, filepath.Join(dir, usageDir))
 	if err != nil {
 		return err

@@ -77,8 +77,8 @@ func checkOrder(order []any) error {
 	return nil
 }
 
-// checkAddress takes HOST:PORT; no host is all of them, port 0 a free one.
-func checkAddress(s string) error {
+// CheckAddress takes an address to listen on, HOST:PORT; no host is all of them, port 0 a free one.
+func CheckAddress(s string) error {
 	_, port, err := net.SplitHostPort(s)
 	if err == nil {
 		_, err = strconv.ParseUint(port, 10, 16)

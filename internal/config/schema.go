@@ -10,9 +10,9 @@ import (
 var schema = &group{fields: []field{
 	{name: "data", shape: text{}, path: true, meaning: "the data directory"},
 	{name: "listen", shape: &group{fields: []field{
-		{name: "otlp_grpc", shape: text{check: checkAddress, literal: true}, def: "127.0.0.1:4317", meaning: "where OTLP/gRPC is taken"},
-		{name: "otlp_http", shape: text{check: checkAddress, literal: true}, def: "127.0.0.1:4318", meaning: "where OTLP/HTTP is taken"},
-		{name: "api", shape: text{check: checkAddress, literal: true}, def: "127.0.0.1:8080", meaning: "where the API, /metrics and health answer"},
+		{name: "otlp_grpc", shape: text{check: CheckAddress, literal: true}, def: "127.0.0.1:4317", meaning: "where OTLP/gRPC is taken"},
+		{name: "otlp_http", shape: text{check: CheckAddress, literal: true}, def: "127.0.0.1:4318", meaning: "where OTLP/HTTP is taken"},
+		{name: "api", shape: text{check: CheckAddress, literal: true}, def: "127.0.0.1:8080", meaning: "where the API, /metrics and health answer"},
 	}}},
 	{name: "ingest", shape: &group{fields: []field{
 		{name: "auth", shape: text{check: checkOneOf(AuthNone, "")}, meaning: `"none" takes usage from anybody who reaches an address off loopback`},

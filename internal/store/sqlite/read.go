@@ -116,7 +116,25 @@ func (r *Reader) indexFile(ctx context.Context) (*sql.DB, error) {
 	if errors.Is(err, errUnmade) {
 		return nil, nil //nolint:nilnil // as above
 	}
+	if err == nil {
+		err = checkFold(ctx, db)
+	}
 	return db, explain(err)
+}
+
+// checkFold refuses a projection that another version of the fold made: its
+// records would be folded by these rules and its sums by those. A file without a
+// version is one that its writer is making.
+func checkFold(ctx context.Context, db *sql.DB) error {
+	var version int
+	err := db.QueryRowContext(ctx, "SELECT value FROM meta WHERE name = 'fold'").Scan(&version)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err == nil && version != usage.FoldVersion {
+		return ErrStale
+	}
+	return err
 }
 
 // Tallies counts every item by producer and verdict, rejected and ignored ones

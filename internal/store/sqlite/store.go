@@ -52,7 +52,7 @@ func Open(ctx context.Context, dir string) (*Store, error) {
 }
 
 func (s *Store) start(ctx context.Context, dir string) error {
-	if err := s.checkFold(ctx); err != nil {
+	if err := s.markFold(ctx); err != nil {
 		return err
 	}
 	if err := each(ctx, s.index, "SELECT key, day FROM pins", nil, func(scan scanFunc) error {
@@ -71,18 +71,13 @@ func (s *Store) start(ctx context.Context, dir string) error {
 	return err
 }
 
-// checkFold refuses a projection that another version of the fold made.
-func (s *Store) checkFold(ctx context.Context) error {
-	var version int
-	err := s.index.QueryRowContext(ctx, "SELECT value FROM meta WHERE name = 'fold'").Scan(&version)
-	if errors.Is(err, sql.ErrNoRows) {
-		_, err = s.index.ExecContext(ctx, "INSERT INTO meta VALUES ('fold', ?)", usage.FoldVersion)
+// markFold writes down which version of the fold makes the projection, and
+// refuses one that another version made.
+func (s *Store) markFold(ctx context.Context) error {
+	if _, err := s.index.ExecContext(ctx, "INSERT OR IGNORE INTO meta VALUES ('fold', ?)", usage.FoldVersion); err != nil {
 		return err
 	}
-	if err == nil && version != usage.FoldVersion {
-		return ErrStale
-	}
-	return err
+	return checkFold(ctx, s.index)
 }
 
 // Apply takes a batch: whole consecutive entries of one journal. It is

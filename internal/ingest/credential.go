@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"strings"
 
@@ -20,13 +21,34 @@ func (r *Receiver) authenticate(ctx context.Context, authorization string, state
 		return r.byToken(ctx, authorization)
 	}
 	if state != nil && len(state.VerifiedChains) > 0 {
-		return "cert:" + state.VerifiedChains[0][0].Subject.CommonName, nil
+		return certificateName(state.VerifiedChains[0][0]), nil
 	}
 	if r.Open {
 		return Anonymous, nil
 	}
 	return "", fmt.Errorf("%w: send `authorization: Bearer tk_…`; `tollkeeper key add --role producer` makes one", tenant.ErrUnauthenticated)
 }
+
+// certificateName names a client by its certificate: the common name, else the
+// first URI (as in SPIFFE) or DNS name, else the serial number.
+func certificateName(c *x509.Certificate) string {
+	name := c.Subject.CommonName
+	switch {
+	case name != "":
+	case len(c.URIs) > 0:
+		name = c.URIs[0].String()
+	case len(c.DNSNames) > 0:
+		name = c.DNSNames[0]
+	default:
+		name = "serial " + c.SerialNumber.String()
+	}
+	// It is kept with each observation: as text, and not longer than a name is.
+	name = strings.ToValidUTF8(name, "\uFFFD")
+	return "cert:" + strings.ToValidUTF8(name[:min(len(name), maxName)], "")
+}
+
+// maxName bounds the name of a certificate in bytes; X.520 has 64 characters.
+const maxName = 256
 
 func (r *Receiver) byToken(ctx context.Context, authorization string) (string, error) {
 	scheme, token, ok := strings.Cut(authorization, " ")

@@ -1,20 +1,16 @@
 package ingest
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"io"
 	"time"
 
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
@@ -27,7 +23,7 @@ import (
 // UNKNOWN, on which clients drop data.
 var grpcCode = map[outcome]codes.Code{
 	stored: codes.OK, unavailable: codes.Unavailable, rateLimited: codes.ResourceExhausted, tooLarge: codes.ResourceExhausted,
-	undecodable: codes.InvalidArgument, unsupported: codes.Unimplemented, unknownSignal: codes.Unimplemented,
+	undecodable: codes.InvalidArgument, unsupported: codes.Unimplemented, unknownSignal: codes.Unimplemented, wrongMethod: codes.Unimplemented,
 	unauthenticated: codes.Unauthenticated, forbidden: codes.PermissionDenied,
 }
 
@@ -43,14 +39,16 @@ const (
 
 // GRPCServer returns a server of OTLP/gRPC. It decodes nothing before us:
 // messages arrive as bytes, so that a bad one is answered as the table says.
+// Export is unary; it is declared as a stream of one message, so that a
+// credential is asked for before the message is read into memory.
 func (r *Receiver) GRPCServer() *grpc.Server {
 	options := []grpc.ServerOption{
 		grpc.ForceServerCodecV2(rawCodec{}),
 		grpc.MaxRecvMsgSize(int(r.MaxBody)),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxHeaderListSize(maxHeader),
-		grpc.ConnectionTimeout(headerTimeout),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
+		grpc.ConnectionTimeout(r.HeaderTimeout),
+		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleTimeout, Time: keepaliveTime, Timeout: keepaliveTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingInterval, PermitWithoutStream: true}),
 		grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error {
 			return r.answerGRPC(time.Now(), refuse(unknownSignal, "tollkeeper takes traces"))
@@ -63,7 +61,7 @@ func (r *Receiver) GRPCServer() *grpc.Server {
 	s.RegisterService(&grpc.ServiceDesc{
 		ServiceName: "opentelemetry.proto.collector.trace.v1.TraceService",
 		HandlerType: (*any)(nil),
-		Methods:     []grpc.MethodDesc{{MethodName: "Export", Handler: r.exportGRPC}},
+		Streams:     []grpc.StreamDesc{{StreamName: "Export", Handler: r.exportGRPC, ClientStreams: true}},
 	}, r)
 	return s
 }
@@ -94,111 +92,112 @@ func (rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	return nil
 }
 
-func (r *Receiver) exportGRPC(_ any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (answer any, err error) { //nolint:revive // grpc.MethodDesc's order
+func (r *Receiver) exportGRPC(_ any, stream grpc.ServerStream) (err error) {
 	began := time.Now()
 	defer func() {
 		if p := recover(); p != nil {
-			r.Metrics.panics.Inc()
-			r.Logger.Error("a request panicked", "panic", p)
+			r.panicked(p)
 			err = refuse(unavailable, "internal error")
 		}
 		err = r.answerGRPC(began, err)
 	}()
-	producer, err := r.authenticateGRPC(ctx)
+	a, err := r.export(stream)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := r.admit(producer); err != nil {
-		return nil, err
-	}
-	var m rawMessage
-	if err := decode(&m); err != nil {
-		return nil, refuse(undecodable, "%s", status.Convert(err).Message())
-	}
-	defer m.data.Free()
-	size := int64(m.data.Len())
-	if !r.room.TryAcquire(size) {
-		return nil, errNoRoom
-	}
-	defer r.room.Release(size)
-	r.Metrics.bytes.Add(float64(size))
-	rejected, message, err := r.store(ctx, export{producer: producer, body: m.data.Materialize()})
-	if err != nil {
-		return nil, err
-	}
-	return exportResponse(false, rejected, message), nil
+	return stream.SendMsg(exportResponse(false, a))
 }
 
-func (r *Receiver) authenticateGRPC(ctx context.Context) (string, error) {
-	var authorization string
-	if list := metadata.ValueFromIncomingContext(ctx, "authorization"); len(list) > 0 {
-		authorization = list[0]
+func (r *Receiver) export(stream grpc.ServerStream) (answer, error) {
+	ctx := stream.Context()
+	producer, err := r.admit(ctx, authorization(ctx), tlsState(ctx))
+	if err != nil {
+		return answer{}, err
 	}
-	var state *tls.ConnectionState
+	data, err := r.receive(stream)
+	if err != nil {
+		return answer{}, err
+	}
+	work, err := r.newWork(int64(data.Len()))
+	if err != nil {
+		data.Free()
+		return answer{}, err
+	}
+	defer work.free()
+	err = work.read(data.Reader(), int64(data.Len()), r.MaxBody)
+	data.Free()
+	if err != nil {
+		return answer{}, err
+	}
+	return r.store(ctx, producer, false, work)
+}
+
+// receive reads the one message. grpc-go gives a server no deadline for that, so
+// a goroutine waits for it; it ends with the stream, which ends with our answer.
+func (r *Receiver) receive(stream grpc.ServerStream) (mem.BufferSlice, error) {
+	var m rawMessage
+	got := make(chan error, 1)
+	go func() { got <- stream.RecvMsg(&m) }()
+	late := time.NewTimer(r.BodyTimeout)
+	defer late.Stop()
+	select {
+	case err := <-got:
+		return m.data, receiveRefusal(err)
+	case <-late.C:
+		return nil, refuse(unavailable, "the message did not arrive in %s", r.BodyTimeout)
+	}
+}
+
+// receiveRefusal reads the status that grpc-go makes when it cannot receive.
+func receiveRefusal(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, io.EOF):
+		return refuse(undecodable, "there is no message")
+	}
+	s := status.Convert(err)
+	switch s.Code() {
+	case codes.ResourceExhausted:
+		return refuse(tooLarge, "%s", s.Message())
+	case codes.Internal, codes.Unimplemented:
+		return refuse(undecodable, "%s", s.Message())
+	}
+	return refuse(unavailable, "the message did not arrive: %s", s.Message())
+}
+
+func authorization(ctx context.Context) string {
+	if list := metadata.ValueFromIncomingContext(ctx, "authorization"); len(list) > 0 {
+		return list[0]
+	}
+	return ""
+}
+
+func tlsState(ctx context.Context) *tls.ConnectionState {
 	if p, ok := peer.FromContext(ctx); ok {
 		if info, ok := p.AuthInfo.(credentials.TLSInfo); ok {
-			state = &info.State
+			return &info.State
 		}
 	}
-	return r.authenticate(ctx, authorization, state)
+	return nil
 }
 
 // answerGRPC makes the status of an error, with RetryInfo where trying again
 // can help: without it clients take RESOURCE_EXHAUSTED for final.
 func (r *Receiver) answerGRPC(began time.Time, err error) error {
 	if err == nil {
-		r.Metrics.answered("grpc", stored, time.Since(began))
+		r.Metrics.answered(overGRPC, stored, time.Since(began))
 		return nil
 	}
 	refused := r.classify(err)
-	r.Metrics.answered("grpc", refused.outcome, time.Since(began))
-	r.Logger.Debug("refused", "transport", "grpc", "outcome", refused.outcome, "error", refused.Error())
-	s := status.New(grpcCode[refused.outcome], refused.Error())
-	if refused.outcome == unavailable || refused.outcome == rateLimited {
+	o := refused.outcome
+	r.Metrics.answered(overGRPC, o, time.Since(began))
+	r.Logger.Debug("refused", "transport", "grpc", "outcome", o, "error", refused.Error())
+	s := status.New(grpcCode[o], refused.text())
+	if o.retryable() {
 		if with, err := s.WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(retryAfter)}); err == nil {
 			s = with
 		}
 	}
 	return s.Err()
-}
-
-// Compressor returns gRPC's compressor of a name, "gzip" or "zstd", for
-// encoding.RegisterCompressor. gRPC answers INTERNAL when a decompressor fails,
-// on which clients drop what they sent without a word of why; ours hands over a
-// message that cannot be decoded instead, which is answered INVALID_ARGUMENT.
-func Compressor(name string, maxBody int64) encoding.Compressor {
-	return &compressor{name: name, max: maxBody}
-}
-
-type compressor struct {
-	name string
-	max  int64
-}
-
-func (c *compressor) Name() string { return c.name }
-
-// Compress is for answers, which are a few bytes.
-func (c *compressor) Compress(w io.Writer) (io.WriteCloser, error) {
-	if c.name == "zstd" {
-		return zstd.NewWriter(w, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest))
-	}
-	return gzip.NewWriter(w), nil
-}
-
-// noMessage is no protobuf: the first byte has the wire type 7.
-var noMessage = []byte{0x07}
-
-// Decompress reads everything, up to one byte above the limit, which gRPC then
-// refuses as too large.
-func (c *compressor) Decompress(from io.Reader) (io.Reader, error) {
-	reader, done, err := decompressor(c.name, from)
-	if err != nil {
-		return bytes.NewReader(noMessage), nil
-	}
-	defer done()
-	var b bytes.Buffer
-	if _, err := io.Copy(&b, io.LimitReader(reader, c.max+1)); err != nil {
-		return bytes.NewReader(noMessage), nil
-	}
-	return &b, nil
 }

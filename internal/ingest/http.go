@@ -1,18 +1,14 @@
 package ingest
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"mime"
 	"net/http"
 	"strconv"
-	"sync"
 	"time"
 
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
 	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -24,200 +20,151 @@ import (
 var httpStatus = map[outcome]int{
 	stored: http.StatusOK, unavailable: http.StatusServiceUnavailable, rateLimited: http.StatusTooManyRequests,
 	tooLarge: http.StatusRequestEntityTooLarge, undecodable: http.StatusBadRequest, unsupported: http.StatusUnsupportedMediaType,
-	unknownSignal: http.StatusNotFound, unauthenticated: http.StatusUnauthorized, forbidden: http.StatusForbidden,
+	unknownSignal: http.StatusNotFound, wrongMethod: http.StatusMethodNotAllowed,
+	unauthenticated: http.StatusUnauthorized, forbidden: http.StatusForbidden,
 }
 
 const (
-	// headerTimeout and bodyTimeout end clients that send a byte now and then.
-	headerTimeout = 10 * time.Second
-	bodyTimeout   = 60 * time.Second
 	// idleTimeout outlives the pause between two exports of a quiet client.
 	idleTimeout = 3 * time.Minute
 	// maxHeader bounds the headers in bytes: a token, a traceparent and some slack.
 	maxHeader = 64 << 10
+
+	tracesPath = "/v1/traces"
 )
 
 // HTTPServer returns a server of OTLP/HTTP: POST /v1/traces in protobuf or
 // JSON, with gzip or zstd.
 func (r *Receiver) HTTPServer() *http.Server {
-	mux := http.NewServeMux()
-	mux.HandleFunc("/v1/traces", r.serveTraces)
-	mux.HandleFunc("/", func(w http.ResponseWriter, req *http.Request) {
-		r.answerHTTP(w, req, time.Now(), 0, "", refuse(unknownSignal, "%s: tollkeeper takes traces, at /v1/traces", req.URL.Path))
-	})
 	return &http.Server{
-		Handler: mux, TLSConfig: r.TLS, ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout,
-		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		Handler: http.HandlerFunc(r.serveHTTP), TLSConfig: r.TLS,
+		ReadHeaderTimeout: r.HeaderTimeout, ReadTimeout: r.BodyTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		ErrorLog: slog.NewLogLogger(r.Logger.Handler(), slog.LevelDebug),
 	}
 }
 
-func (r *Receiver) serveTraces(w http.ResponseWriter, req *http.Request) {
+// serveHTTP has no mux, which answers with redirections, on which clients turn
+// a POST into a GET.
+func (r *Receiver) serveHTTP(w http.ResponseWriter, req *http.Request) {
 	began := time.Now()
-	rejected, message, err := r.traces(w, req)
-	r.answerHTTP(w, req, began, rejected, message, err)
+	var a answer
+	var err error
+	if req.URL.Path == tracesPath {
+		a, err = r.traces(w, req)
+	} else {
+		err = refuse(unknownSignal, "%q: tollkeeper takes traces, at %s", req.URL.Path, tracesPath)
+	}
+	r.answerHTTP(w, req, began, a, err)
 }
 
 // traces is one request. Whatever panics in it is answered retryably.
-func (r *Receiver) traces(w http.ResponseWriter, req *http.Request) (rejected int64, message string, err error) {
+func (r *Receiver) traces(w http.ResponseWriter, req *http.Request) (a answer, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			r.Metrics.panics.Inc()
-			r.Logger.Error("a request panicked", "panic", p)
+			r.panicked(p)
 			err = refuse(unavailable, "internal error")
 		}
 	}()
 	if req.Method != http.MethodPost {
-		return 0, "", refuse(unsupported, "%s: use POST", req.Method)
+		return a, refuse(wrongMethod, "%q: use POST", req.Method)
 	}
-	producer, err := r.authenticate(req.Context(), req.Header.Get("Authorization"), req.TLS)
+	producer, err := r.admit(req.Context(), req.Header.Get("Authorization"), req.TLS)
 	if err != nil {
-		return 0, "", err
+		return a, err
 	}
-	if err := r.admit(producer); err != nil {
-		return 0, "", err
-	}
-	e := export{producer: producer}
-	if e.json, err = isJSON(req); err != nil {
-		return 0, "", err
-	}
-	body, release, err := r.readBody(w, req)
+	asJSON, err := isJSON(req)
 	if err != nil {
-		return 0, "", err
+		return a, err
 	}
-	defer release()
-	e.body = body
-	return r.store(req.Context(), e)
+	work, err := r.newWork(req.ContentLength)
+	if err != nil {
+		return a, err
+	}
+	defer work.free()
+	if err := r.readBody(work, w, req); err != nil {
+		return a, err
+	}
+	return r.store(req.Context(), producer, asJSON, work)
 }
 
 func isJSON(req *http.Request) (bool, error) {
-	kind, _, err := mime.ParseMediaType(req.Header.Get("Content-Type"))
+	named := req.Header.Get("Content-Type")
+	if named == "application/x-protobuf" { // what nearly all send
+		return false, nil
+	}
+	kind, _, err := mime.ParseMediaType(named)
 	switch {
 	case err == nil && kind == "application/x-protobuf":
 		return false, nil
 	case err == nil && kind == "application/json":
 		return true, nil
 	}
-	return false, refuse(unsupported, "content type %q: use application/x-protobuf or application/json", req.Header.Get("Content-Type"))
+	return false, refuse(unsupported, "content type %q: use application/x-protobuf or application/json", named)
 }
 
-// readBody reads and decompresses the body into memory that it took from the
-// receiver's room; release gives it back.
-func (r *Receiver) readBody(w http.ResponseWriter, req *http.Request) (body []byte, release func(), err error) {
-	encoding := req.Header.Get("Content-Encoding")
-	room := r.MaxBody
-	if (encoding == "" || encoding == "identity") && req.ContentLength >= 0 {
-		room = req.ContentLength
+// readBody reads and decompresses the body. A body that did not arrive may be
+// sent again; one that is no such compression may not.
+func (r *Receiver) readBody(work *work, w http.ResponseWriter, req *http.Request) error {
+	if req.ContentLength > r.MaxBody {
+		return refuse(tooLarge, "the body has %d bytes, the limit is %d", req.ContentLength, r.MaxBody)
 	}
-	if room > r.MaxBody {
-		return nil, nil, refuse(tooLarge, "the body has %d bytes, the limit is %d", room, r.MaxBody)
-	}
-	if !r.room.TryAcquire(room) {
-		return nil, nil, errNoRoom
-	}
-	buffer := buffers.Get().(*bytes.Buffer) //nolint:forcetypeassert // nothing else is put there
-	buffer.Reset()
-	release = func() {
-		r.room.Release(room)
-		if buffer.Cap() <= keptBuffer {
-			buffers.Put(buffer)
-		}
-	}
-	if err := r.fill(buffer, encoding, http.MaxBytesReader(w, req.Body, r.MaxBody)); err != nil {
-		release()
-		return nil, nil, err
-	}
-	r.Metrics.bytes.Add(float64(buffer.Len()))
-	return buffer.Bytes(), release, nil
-}
-
-// keptBuffer is the largest buffer in bytes that is kept for the next request.
-const keptBuffer = 1 << 20
-
-var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
-
-func (r *Receiver) fill(to *bytes.Buffer, encoding string, from io.Reader) error {
-	reader, done, err := decompressor(encoding, from)
-	if err != nil {
-		return readRefusal(err, encoding)
-	}
-	defer done()
-	n, err := io.Copy(to, io.LimitReader(reader, r.MaxBody+1))
-	if err != nil {
-		return readRefusal(err, encoding)
-	}
-	if n > r.MaxBody {
-		return refuse(tooLarge, "the decompressed body has more than %d bytes", r.MaxBody)
-	}
-	return nil
-}
-
-// readRefusal tells a connection that broke, which may be tried again, from
-// bytes that are no such compression.
-func readRefusal(err error, encoding string) error {
-	var r *refusal
-	var large *http.MaxBytesError
-	var timeout interface{ Timeout() bool }
+	err := decompressing(req.Header.Get("Content-Encoding"), http.MaxBytesReader(w, req.Body, r.MaxBody), func(from io.Reader) error {
+		return work.read(from, req.ContentLength, r.MaxBody)
+	})
+	var refused *refusal
+	var compressed *http.MaxBytesError
 	switch {
-	case errors.As(err, &r):
-		return r
-	case errors.As(err, &large):
-		return refuse(tooLarge, "the body has more than %d bytes", large.Limit)
-	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.Canceled):
-		return refuse(unavailable, "the body did not arrive: %w", err)
-	case encoding == "" || encoding == "identity":
-		return refuse(unavailable, "the body did not arrive: %w", err)
+	case err == nil:
+		return nil
+	case errors.As(err, &refused):
+		return refused
+	case errors.As(err, &compressed), errors.Is(err, errBodyTooLarge):
+		return refuse(tooLarge, "the body has more than %d bytes, decompressed", r.MaxBody)
+	case errors.Is(err, errCompression):
+		return refuse(undecodable, "%w", err)
 	}
-	return refuse(undecodable, "bad %s: %w", encoding, err)
-}
-
-// decompressor wraps a reader by the name of the encoding.
-func decompressor(encoding string, from io.Reader) (reader io.Reader, done func(), err error) {
-	switch encoding {
-	case "", "identity":
-		return from, func() {}, nil
-	case "gzip":
-		z, err := gzip.NewReader(from)
-		if err != nil {
-			return nil, nil, err
-		}
-		return z, func() { z.Close() }, nil
-	case "zstd":
-		z, err := zstd.NewReader(from, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(8<<20), zstd.WithDecoderLowmem(true))
-		if err != nil {
-			return nil, nil, err
-		}
-		return z, z.Close, nil
-	}
-	return nil, nil, refuse(unsupported, "content encoding %q: use gzip or zstd", encoding)
+	return refuse(unavailable, "the body did not arrive: %w", err)
 }
 
 // answerHTTP writes the answer in the encoding of the request.
-func (r *Receiver) answerHTTP(w http.ResponseWriter, req *http.Request, began time.Time, rejected int64, message string, err error) {
+func (r *Receiver) answerHTTP(w http.ResponseWriter, req *http.Request, began time.Time, a answer, err error) {
 	asJSON, _ := isJSON(req)
-	o, body := stored, exportResponse(asJSON, rejected, message)
+	o, header, body := stored, w.Header(), exportResponse(asJSON, a)
 	if err != nil {
 		refused := r.classify(err)
 		o = refused.outcome
-		body = statusBody(asJSON, o, refused.Error())
-		if o == unavailable || o == rateLimited {
-			w.Header().Set("Retry-After", strconv.Itoa(int(retryAfter.Seconds())))
+		body = statusBody(asJSON, o, refused.text())
+		if o.retryable() {
+			header.Set("Retry-After", strconv.Itoa(int(retryAfter.Seconds())))
 		}
-		if o == unauthenticated {
-			w.Header().Set("WWW-Authenticate", "Bearer")
+		switch o {
+		case unauthenticated:
+			header.Set("WWW-Authenticate", "Bearer")
+		case wrongMethod:
+			header.Set("Allow", http.MethodPost)
 		}
 		r.Logger.Debug("refused", "transport", "http", "outcome", o, "error", refused.Error())
 	}
-	w.Header().Set("Content-Type", map[bool]string{true: "application/json", false: "application/x-protobuf"}[asJSON])
+	kind := "application/x-protobuf"
+	if asJSON {
+		kind = "application/json"
+	}
+	header.Set("Content-Type", kind)
 	w.WriteHeader(httpStatus[o])
 	_, _ = w.Write(body) // a client that left got what it wanted: nothing
-	r.Metrics.answered("http", o, time.Since(began))
+	r.Metrics.answered(overHTTP, o, time.Since(began))
 }
 
-func exportResponse(asJSON bool, rejected int64, message string) []byte {
+// exportResponse is the ExportTraceServiceResponse: empty unless spans were
+// rejected.
+func exportResponse(asJSON bool, a answer) []byte {
+	if a.rejected == 0 && !asJSON {
+		return nil
+	}
 	resp := ptraceotlp.NewExportResponse()
-	if rejected > 0 {
-		resp.PartialSuccess().SetRejectedSpans(rejected)
-		resp.PartialSuccess().SetErrorMessage(message)
+	if a.rejected > 0 {
+		resp.PartialSuccess().SetRejectedSpans(a.rejected)
+		resp.PartialSuccess().SetErrorMessage(a.message)
 	}
 	if asJSON {
 		b, _ := resp.MarshalJSON()

@@ -2,8 +2,6 @@ package ingest
 
 import (
 	"crypto/sha256"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -60,5 +58,3 @@ func (p *panics) again(body []byte) bool {
 	p.count[h]++
 	return p.count[h] >= maxPanics
 }
-
-func sortedKeys(m map[string]int64) []string { return slices.Sorted(maps.Keys(m)) }

@@ -41,7 +41,7 @@ func NewMetrics() *Metrics {
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"transport"}),
 		bytes:  one("tollkeeper_ingest_bytes_total", "Bytes of bodies, decompressed."),
-		panics: one("tollkeeper_ingest_panics_total", "Bodies that panicked the decoder."),
+		panics: one("tollkeeper_ingest_panics_total", "Requests that panicked and were refused."),
 	}
 }
 
@@ -60,6 +60,12 @@ func (m *Metrics) each(fn func(prometheus.Collector)) {
 		fn(c)
 	}
 }
+
+// The transports, as a label.
+const (
+	overHTTP = "http"
+	overGRPC = "grpc"
+)
 
 func (m *Metrics) answered(transport string, o outcome, took time.Duration) {
 	m.requests.WithLabelValues(transport, string(o)).Inc()

@@ -1,9 +1,9 @@
 package ingest
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tollkeeper/tollkeeper/internal/journal"
@@ -23,9 +23,13 @@ const (
 	undecodable     outcome = "undecodable"
 	unsupported     outcome = "unsupported" // encoding, or type
 	unknownSignal   outcome = "unknown_signal"
+	wrongMethod     outcome = "wrong_method"
 	unauthenticated outcome = "unauthenticated"
 	forbidden       outcome = "forbidden" // the credential is good, for something else
 )
+
+// retryable reports whether the same request may be sent again.
+func (o outcome) retryable() bool { return o == unavailable || o == rateLimited }
 
 // refusal is a request that was not stored, or not known to be.
 type refusal struct {
@@ -50,17 +54,20 @@ func (o *Options) classify(err error) *refusal {
 	var r *refusal
 	switch {
 	case errors.As(err, &r):
-		return r
 	case errors.Is(err, otlp.ErrUndecodable):
-		return &refusal{undecodable, err}
+		r = &refusal{undecodable, err}
 	case errors.Is(err, tenant.ErrUnauthenticated):
-		if o.RetryBadCredential {
-			return &refusal{unavailable, err}
-		}
-		return &refusal{unauthenticated, err}
-	case errors.Is(err, tenant.ErrUnavailable), journal.Retryable(err), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return &refusal{unavailable, err}
+		r = &refusal{unauthenticated, err}
+	case errors.Is(err, journal.ErrTooLarge):
+		r = &refusal{tooLarge, err}
 	default:
-		return &refusal{unavailable, err}
+		r = &refusal{unavailable, err}
 	}
+	if o.RetryBadCredential && (r.outcome == unauthenticated || r.outcome == forbidden) {
+		return &refusal{unavailable, r.err}
+	}
+	return r
 }
+
+// text is what the client is told: one that is no UTF-8 cannot be, in protobuf.
+func (r *refusal) text() string { return strings.ToValidUTF8(r.Error(), "\uFFFD") }

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
+	"unicode/utf8"
 
 	"golang.org/x/mod/sumdb/tlog"
 )
@@ -123,9 +125,9 @@ func VerifyProof(proof []byte, verifiers ...string) (*Proven, error) {
 	return out, nil
 }
 
-// parseProof takes a proof in the one form that Proof has, white space left
-// out: what a lenient reader takes for the same (other cases of names, doubled
-// names, invalid UTF-8) was not written by us.
+// parseProof takes a proof as Proof writes it, however another program has
+// laid out or escaped the same JSON since. What a lenient reader takes for the
+// same (other cases of names, doubled names, invalid UTF-8) was not written by us.
 func parseProof(b []byte) (*Proof, error) {
 	var p Proof
 	if err := json.Unmarshal(b, &p); err != nil {
@@ -134,22 +136,32 @@ func parseProof(b []byte) (*Proof, error) {
 	if p.Format != 1 || len(p.Items) == 0 {
 		return nil, fmt.Errorf("%w: format %d, %d items", ErrProof, p.Format, len(p.Items))
 	}
-	var given bytes.Buffer
-	if err := json.Compact(&given, b); err != nil {
+	written, err := json.Marshal(&p)
+	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrProof, err)
 	}
-	for _, escape := range []bool{false, true} {
-		var want bytes.Buffer
-		e := json.NewEncoder(&want)
-		e.SetEscapeHTML(escape)
-		if err := e.Encode(&p); err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrProof, err)
-		}
-		if bytes.Equal(given.Bytes(), bytes.TrimSuffix(want.Bytes(), []byte("\n"))) {
-			return &p, nil
-		}
+	given, want := readJSON(b), readJSON(written)
+	if !utf8.Valid(b) || given.tokens != want.tokens || !reflect.DeepEqual(given.value, want.value) {
+		return nil, fmt.Errorf("%w: it is not what `tollkeeper prove` wrote", ErrProof)
 	}
-	return nil, fmt.Errorf("%w: it is not as `tollkeeper prove` wrote it", ErrProof)
+	return &p, nil
+}
+
+// readJSON reads valid JSON as it is: each name as it stands, each number as its
+// digits. The number of tokens tells a doubled name.
+func readJSON(b []byte) (out struct {
+	value  any
+	tokens int
+},
+) {
+	d := json.NewDecoder(bytes.NewReader(b))
+	for _, err := d.Token(); err == nil; _, err = d.Token() {
+		out.tokens++
+	}
+	d = json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	_ = d.Decode(&out.value) // it was read before
+	return out
 }
 
 func (p *ItemProof) check(c Checkpoint) (Header, error) {

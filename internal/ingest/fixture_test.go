@@ -297,9 +297,7 @@ func callBy(ctx context.Context, conn *grpc.ClientConn, q request) (a answered) 
 	if q.encoding != "" {
 		options = append(options, grpc.UseCompressor(q.encoding))
 	}
-	for k, v := range q.header {
-		ctx = metadata.AppendToOutgoingContext(ctx, k, v)
-	}
+	ctx = metadata.NewOutgoingContext(ctx, metadata.New(q.header))
 	err := conn.Invoke(ctx, path, q.body, &a.body, options...)
 	st := status.Convert(err)
 	a.status, a.note, a.retry = int(st.Code()), st.Message(), retryInfo(st)

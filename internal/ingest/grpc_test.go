@@ -30,7 +30,7 @@ func (s *server) speak(t *testing.T, header map[string]string, body []byte) (cod
 		t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", "application/grpc")
-	req.Header.Set("Te", "trailers")
+	req.Header.Set("TE", "trailers")
 	for k, v := range header {
 		req.Header.Set(k, v)
 	}

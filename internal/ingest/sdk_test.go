@@ -78,11 +78,11 @@ func engineSpans(prompt ...int) []sdktrace.ReadOnlySpan {
 }
 
 func TestSDK(t *testing.T) {
-	for name, make := range exporters {
+	for name, export := range exporters {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := start(t, closed)
-			e := make(t, s, map[string]string{"authorization": "Bearer " + s.keys.token})
+			e := export(t, s, map[string]string{"authorization": "Bearer " + s.keys.token})
 			if err := e.ExportSpans(t.Context(), engineSpans(3, 4)); err != nil {
 				t.Fatal(err)
 			}
@@ -165,8 +165,8 @@ func TestSDKIsTold(t *testing.T) {
 // HTTP exporters share one).
 func TestKeepAlive(t *testing.T) {
 	s := start(t, nil)
-	for name, make := range exporters {
-		e := make(t, s, nil)
+	for name, export := range exporters {
+		e := export(t, s, nil)
 		for range 20 {
 			if err := e.ExportSpans(t.Context(), engineSpans(1)); err != nil {
 				t.Fatalf("%s: %v", name, err)

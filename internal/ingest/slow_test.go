@@ -85,7 +85,7 @@ func TestSlowBody(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" || !resp.Close {
+			if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" || !resp.Close {
 				t.Errorf("%s, close %v, %v", resp.Status, resp.Close, resp.Header)
 			}
 			if len(s.store.kept()) != 0 {

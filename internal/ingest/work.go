@@ -85,15 +85,15 @@ const (
 var errBodyTooLarge = errors.New("the body is too large")
 
 // read reads the body. size is what the sender says it has, negative when it
-// does not say; above max it is errBodyTooLarge.
-func (w *work) read(from io.Reader, size, max int64) error {
+// does not say; above limit it is errBodyTooLarge.
+func (w *work) read(from io.Reader, size, limit int64) error {
 	want := int64(leastRead)
 	if size >= 0 {
 		want = min(size+1, firstRead) // one more, to see the end
 	}
 	for {
 		if free := cap(w.body) - len(w.body); int64(free) < want {
-			if err := w.growBody(max, int(want)); err != nil {
+			if err := w.growBody(limit, int(want)); err != nil {
 				return err
 			}
 		}
@@ -101,7 +101,7 @@ func (w *work) read(from io.Reader, size, max int64) error {
 		n, err := from.Read(w.body[len(w.body):cap(w.body)])
 		w.body = w.body[:len(w.body)+n]
 		switch {
-		case int64(len(w.body)) > max:
+		case int64(len(w.body)) > limit:
 			return errBodyTooLarge
 		case errors.Is(err, io.EOF):
 			return nil
@@ -111,8 +111,8 @@ func (w *work) read(from io.Reader, size, max int64) error {
 	}
 }
 
-func (w *work) growBody(max int64, want int) error {
-	grown := make([]byte, len(w.body), min(int64(growth*cap(w.body)+want), max+1))
+func (w *work) growBody(limit int64, want int) error {
+	grown := make([]byte, len(w.body), min(int64(growth*cap(w.body)+want), limit+1))
 	copy(grown, w.body)
 	w.body = grown
 	return w.hold()

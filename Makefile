@@ -9,7 +9,7 @@ FUZZ_TIME ?= 30s
 CASES ?= 1000000
 PROPERTY_PACKAGES := ./internal/money ./internal/rating ./internal/billing
 
-.PHONY: help build test properties race lint golangci fuzz e2e-vllm ci
+.PHONY: help build test properties race lint golangci fuzz e2e-vllm bench-ingest ci
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ fuzz: ## fuzz every decoder for FUZZ_TIME (30s) each
 
 e2e-vllm: ## a real vLLM on CPU (../shared/vllm), 240 requests by the openai client: records, counters and cents compared
 	test/e2e/vllm/run
+
+bench-ingest: ## acknowledged spans a second against the Collector's persistent queue (../shared/peers), in interleaved rounds
+	test/load/ingest
 
 ci: ## what must hold before a commit is on main
 	.ci/run

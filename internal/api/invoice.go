@@ -422,6 +422,10 @@ func (l *Local) closed(ctx context.Context, customer string) ([]billing.Closed, 
 	if err != nil {
 		return nil, err
 	}
+	return l.closedOf(ctx, list)
+}
+
+func (l *Local) closedOf(ctx context.Context, list []business.Invoice) ([]billing.Closed, error) {
 	var out []billing.Closed
 	for i := range list {
 		x, err := billing.Parse(list[i].Document)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/tollkeeper/tollkeeper/internal/billing"
 	"github.com/tollkeeper/tollkeeper/internal/journal"
 	"github.com/tollkeeper/tollkeeper/internal/money"
 	"github.com/tollkeeper/tollkeeper/internal/store/business"
@@ -34,17 +33,14 @@ type Local struct {
 
 func (*Local) caller() {}
 
-// Defaults are the configuration's settings of invoices. A customer's own
-// currency and time zone come first.
+// Defaults are the configuration's settings of invoices, for customers that
+// have none of their own.
 type Defaults struct {
 	Currency string
 	TimeZone string
 	Rounding money.Rounding
 	// Grace is how long after its end a period stays open.
-	Grace  time.Duration
-	Issuer billing.Party
-	// Note stands below the total.
-	Note string
+	Grace time.Duration
 }
 
 // own returns the customer that the caller may see: its own whatever it asked

@@ -33,12 +33,13 @@ func demoCommand(p *Program) *cobra.Command {
 	var o demoOptions
 	c := &cobra.Command{
 		Use: "demo", GroupID: groupRun, Args: cobra.NoArgs,
-		Short: "See all of it work: simulated engines, customers, usage, money, an invoice",
+		Short: "See all of it work: simulated engines, customers, usage, money, an invoice that can be checked",
 		Long: `Starts two simulated vLLMs, a tollkeeper that receives their spans, and three customers who stream, ask for several choices, leave early and
 send what others cannot see. The view shows usage and money grow, what is not billed and why, and what the customers themselves counted.
 
-Ctrl-C, or the end of --for, closes the month early (a real one is closed after its end), prints an invoice, explains one line of it, and verifies
-everything. Nothing leaves this machine, and nothing but this program is needed.
+Ctrl-C, or the end of --for, closes the month early (a real one is closed after its end), prints an invoice, explains a line of it down to the span it
+rests on, lets a late batch arrive, compares the books with what the clients saw, and verifies everything. Nothing leaves this machine, and nothing but
+this program is needed.
 
 What it keeps lies in the cache directory ($XDG_CACHE_HOME, else ~/.cache) and is gone on with the next time. A month that an earlier run has closed
 stays closed: what comes after is owed by the next invoice. --fresh begins anew.`,
@@ -73,7 +74,7 @@ const (
 	// demoResend is how often each engine's last batch is sent once more.
 	demoResend = 3 * time.Second
 	// demoHold is when one batch is held back until the month is closed.
-	demoHold = 5 * time.Second
+	demoHold = 3 * time.Second
 	// demoReady bounds how long its server may take to be ready.
 	demoReady = 20 * time.Second
 	// demoClose bounds everything after the end.
@@ -344,7 +345,7 @@ func (d *demo) run(ctx context.Context) error {
 			d.ended = d.Now()
 			return nil
 		case <-hold.C:
-			d.engines[len(d.engines)-1].Hold()
+			d.engines[0].Hold()
 		case <-tick.C:
 			f, err := d.frame(ctx)
 			if err != nil && ctx.Err() == nil {

@@ -1,9 +1,19 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tollkeeper/tollkeeper/internal/api"
+	"github.com/tollkeeper/tollkeeper/internal/money"
+	"github.com/tollkeeper/tollkeeper/internal/pricing"
+	"github.com/tollkeeper/tollkeeper/internal/store/business"
+	"github.com/tollkeeper/tollkeeper/internal/usage"
 )
 
 // opening is what plain output begins with.
@@ -18,7 +28,7 @@ func (d *demo) opening() []string {
 	return lines
 }
 
-// finish lets everything arrive, closes the month, and tells.
+// finish lets everything arrive, closes the month, and tells what it comes to.
 func (d *demo) finish(ctx context.Context) error {
 	for _, s := range d.engines {
 		if err := s.Flush(ctx); err != nil {
@@ -30,7 +40,14 @@ func (d *demo) finish(ctx context.Context) error {
 		return err
 	}
 	d.screen.show(f)
-	return d.deliver(ctx)
+	for _, step := range []func(context.Context) error{d.closeMonth, d.deliver, d.verify} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	place := homely(d.dir, d.env("HOME"))
+	fmt.Fprintf(d.Stdout, "\nAll of it is kept, and the next demo goes on with it. Look around:\n  cd %s && tollkeeper invoice list\n", place)
+	return nil
 }
 
 // last is the frame once everything that was sent is folded.
@@ -47,8 +64,151 @@ func (d *demo) last(ctx context.Context) (*frame, error) {
 	return f, nil
 }
 
+// closeMonth closes it for each customer, prints the first one's invoice, and
+// explains a line of that. What an earlier run has closed stays closed: its invoice
+// never changes, and what came since is owed by the next one.
+func (d *demo) closeMonth(ctx context.Context) error {
+	from, to := d.month()
+	name := from.Format("January 2006")
+	var first *api.Invoice
+	var others []string
+	for i, c := range demoCustomers {
+		x, err := d.invoice(ctx, c.id)
+		if err != nil {
+			return err
+		}
+		if x == nil {
+			continue
+		}
+		if i > 0 {
+			others = append(others, fmt.Sprintf("%s %s %s", cmp.Or(x.ID, "draft for "+c.id), x.Total, x.Currency))
+			continue
+		}
+		first = x
+		if x.State == string(business.InvoiceFinal) {
+			fmt.Fprintf(d.Stdout, "\nClosed early: %s ends on %s; a real invoice waits for it.\nWhat comes later is an adjustment of the next one.\n\n", name, to.AddDate(0, 0, -1).Format(time.DateOnly))
+		} else {
+			fmt.Fprintf(d.Stdout, "\n%s was closed by an earlier run, and a closed invoice never changes.\nWhat came since is owed by the next one, of which this is the draft:\n\n", name)
+		}
+		if err := demoGrid(x, c, name).table(d.Stdout); err != nil {
+			return err
+		}
+	}
+	if first == nil {
+		fmt.Fprintln(d.Stdout, "\nNothing was used yet, so nothing is closed.")
+		return nil
+	}
+	if len(others) > 0 {
+		fmt.Fprintf(d.Stdout, "The others: %s.\n", strings.Join(others, ", "))
+	}
+	return d.explain(ctx, first)
+}
+
+// demoGrid is an invoice in 80 letters: `tollkeeper invoice show` has all of it.
+func demoGrid(x *api.Invoice, c demoCustomer, month string) *grid {
+	title := fmt.Sprintf("Invoice %s to %s, %s", x.ID, c.name, month)
+	if x.State == "draft" {
+		title = fmt.Sprintf("Draft of the next invoice to %s: adjustments of %s", c.name, month)
+	}
+	g := &grid{
+		above: title, columns: []string{"line", "model", "quantity", "used", "price", "per", "amount"},
+		numbers: []string{"used", "price", "per", "amount"}, total: []string{"total", "", "", "", "", x.Currency, x.Total},
+	}
+	row := func(line int, model, quantity string, used int64, price money.Decimal, per int64, amount string) {
+		g.rows = append(g.rows, []string{fmt.Sprint(line), model, quantity, thousands(used), price.Text(max(price.Places(), 2)), thousands(per), amount})
+	}
+	for i := range x.Lines {
+		l := &x.Lines[i]
+		row(l.Line, l.Model, l.Quantity, l.Used, l.Price, l.Per, l.Amount)
+	}
+	for i := range x.Adjustments {
+		a := &x.Adjustments[i]
+		row(a.Line, a.Model, a.Quantity, a.Used, a.Price, a.Per, a.Amount)
+	}
+	return g
+}
+
+// invoice closes the month's invoice of a customer, or drafts the next one when it
+// is closed already; nil when there is nothing to bill.
+func (d *demo) invoice(ctx context.Context, customer string) (*api.Invoice, error) {
+	closed, err := d.closed(ctx, customer)
+	if err != nil {
+		return nil, err
+	}
+	month, next := d.month()
+	if len(closed) > 0 {
+		month = next
+	}
+	draft, err := d.draft(ctx, customer, month)
+	if err != nil || len(draft.Lines)+len(draft.Adjustments) == 0 {
+		return nil, err
+	}
+	if len(closed) > 0 {
+		return draft, nil
+	}
+	in := &api.FinaliseIn{}
+	in.Body.Customer, in.Body.Month, in.Body.Early = customer, month.Format("2006-01"), true
+	return api.FinaliseInvoice.Call(ctx, d.local, in)
+}
+
+// closed are the customer's final invoices of the month.
+func (d *demo) closed(ctx context.Context, customer string) ([]api.InvoiceHead, error) {
+	from, to := d.month()
+	list, err := api.ListInvoices.Call(ctx, d.local, &api.InvoicesQuery{Customer: customer})
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(list.Invoices, func(x api.InvoiceHead) bool {
+		return x.State != string(business.InvoiceFinal) || x.Start >= pricing.Instant(to.Unix()) || x.End <= pricing.Instant(from.Unix())
+	}), nil
+}
+
+// draft is what the invoice of a month would say now.
+func (d *demo) draft(ctx context.Context, customer string, month time.Time) (*api.Invoice, error) {
+	return api.DraftInvoice.Call(ctx, d.local, &api.DraftQuery{Customer: customer, Month: month.Format("2006-01")})
+}
+
+// demoExplained is how many requests are looked through for one that a line counts.
+const demoExplained = 200
+
+// explain follows the first line of an invoice down to the spans of one request.
+func (d *demo) explain(ctx context.Context, x *api.Invoice) error {
+	from, to := d.month()
+	model := ""
+	switch {
+	case len(x.Lines) > 0:
+		l := x.Lines[0]
+		model = l.Model
+		fmt.Fprintf(d.Stdout, "\nLine %d explained:\n  %s %s × %s %s / %s = %s %[5]s exactly,\n  rounded once to %[8]s.\n",
+			l.Line, thousands(l.Used), l.Quantity, l.Price, x.Currency, thousands(l.Per), l.Charge, l.Amount)
+	case len(x.Adjustments) > 0:
+		a := x.Adjustments[0]
+		model, from = a.Model, d.began
+		fmt.Fprintf(d.Stdout, "\nLine %d explained:\n  %s %s came after %s was closed.\n  They cost what they would have cost in time, %s %s / %s:\n"+
+			"  what the month comes to now, rounded, less what was billed for it: %s %[6]s.\n",
+			a.Line, thousands(a.Used), a.Quantity, a.Invoice, a.Price, x.Currency, thousands(a.Per), a.Amount)
+	}
+	list, err := api.AskRequests.Call(ctx, d.local, &api.RequestsQuery{Customer: x.Customer, From: from, To: to, Limit: demoExplained})
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(list.Records, func(r api.Record) bool { return r.Model == model && len(r.Observations) > 0 })
+	if i < 0 {
+		return nil
+	}
+	r := &list.Records[i]
+	fmt.Fprintf(d.Stdout, "One of the requests in it, %s's by the rule %q:\n  record  %s\n  request %s\n  trace   %s\n", r.Customer, r.Rule, r.ID, r.RequestID, r.Trace)
+	for k := range r.Observations {
+		o := &r.Observations[k]
+		fmt.Fprintf(d.Stdout, "  span    %s, journal entry %d: %s input, %s output tokens\n", o.Span, o.Position.Entry,
+			thousands(o.Quantities[usage.InputTokens]), thousands(o.Quantities[usage.OutputTokens]))
+	}
+	fmt.Fprintf(d.Stdout, "  counts  %s input, %s output tokens\n", thousands(r.Quantities[usage.InputTokens]), thousands(r.Quantities[usage.OutputTokens]))
+	return nil
+}
+
 // deliver lets the late spans come, and looks whether the books have exactly what
-// the clients saw.
+// the clients saw, and the invoices exactly what the books come to.
 func (d *demo) deliver(ctx context.Context) error {
 	var late int64
 	for _, s := range d.engines {
@@ -62,14 +222,96 @@ func (d *demo) deliver(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	final, owed, err := d.billed(ctx)
+	if err != nil {
+		return err
+	}
 	if late > 0 {
-		fmt.Fprintf(d.Stdout, "\nLate: %s spans came now. ", thousands(late))
+		fmt.Fprintf(d.Stdout, "\nLate: %s spans came now, after closing. The invoices stay as they are.\n", thousands(late))
 	}
 	if m := f.missing(); m != (bookRow{}) {
 		return fmt.Errorf("the books differ from what the clients saw by %d requests, %d input and %d output tokens; %d spans were lost on their way (the server's log is %s)",
 			m.requests, m.input, m.output, f.lost, filepath.Join(d.dir, demoLog))
 	}
-	fmt.Fprintf(d.Stdout, "The clients saw %s requests, %s input and %s output tokens, and so has tollkeeper: all of them, each once.\n",
+	sum, err := final.Add(owed)
+	if err != nil {
+		return err
+	}
+	if sum != f.books.total.cost {
+		return fmt.Errorf("the invoices bill %s and the next ones owe %s, but the month's usage comes to %s", final, owed, f.books.total.cost)
+	}
+	fmt.Fprintf(d.Stdout, "\nClients saw %s requests, %s input and %s output tokens,\nand tollkeeper has exactly these.\n",
 		thousands(f.seen.Requests), thousands(f.seen.Input), thousands(f.seen.Output))
+	fmt.Fprintf(d.Stdout, "Billed %s, owed by the next invoices %s: the %s %s that the\nmonth comes to, late or timely.\n", final, owed, f.books.total.cost, dollar.Code)
 	return nil
+}
+
+// billed sums what final invoices bill for the month, and what the next ones owe
+// for it.
+func (d *demo) billed(ctx context.Context) (final, owed money.Amount, err error) {
+	final, owed = money.FromMinor(0, dollar), money.FromMinor(0, dollar)
+	for _, c := range demoCustomers {
+		list, err := d.closed(ctx, c.id)
+		if err != nil {
+			return final, owed, err
+		}
+		for _, head := range list {
+			x, err := api.ShowInvoice.Call(ctx, d.local, &api.ByID{ID: head.ID})
+			if err == nil {
+				final, err = d.forMonth(final, x)
+			}
+			if err != nil {
+				return final, owed, err
+			}
+		}
+		month, next := d.month()
+		if len(list) > 0 { // else it had used nothing when the others were closed
+			month = next
+		}
+		x, err := d.draft(ctx, c.id, month)
+		if err == nil {
+			owed, err = d.forMonth(owed, x)
+		}
+		if err != nil {
+			return final, owed, err
+		}
+	}
+	return final, owed, nil
+}
+
+// forMonth adds what an invoice bills for the month: its lines, or adjustments.
+func (d *demo) forMonth(sum money.Amount, x *api.Invoice) (money.Amount, error) {
+	start, _ := d.month()
+	from := pricing.Instant(start.Unix())
+	var amounts []string
+	if x.Start == from {
+		for i := range x.Lines {
+			amounts = append(amounts, x.Lines[i].Amount)
+		}
+	}
+	for i := range x.Adjustments {
+		if x.Adjustments[i].Start == from {
+			amounts = append(amounts, x.Adjustments[i].Amount)
+		}
+	}
+	for _, text := range amounts {
+		a, err := money.ParseAmount(text, dollar)
+		if err == nil {
+			sum, err = sum.Add(a)
+		}
+		if err != nil {
+			return sum, err
+		}
+	}
+	return sum, nil
+}
+
+// verify says whether all of it can be believed.
+func (d *demo) verify(ctx context.Context) error {
+	key, err := readKey(d.config.SigningKey + ".pub")
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(d.Stdout, "\nVerified, with nothing but the journal and the key:")
+	return d.verifyData(ctx, &verifyOptions{source: source{data: d.config.Data}, keys: []string{key}, format: "text"})
 }

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"go.uber.org/goleak"
 
@@ -38,7 +39,8 @@ func TestDemo(t *testing.T) {
 			t.Fatalf("run %d: exit code %d: %s\n%s", run, code, errors, out)
 		}
 		for _, want := range []string{
-			"everything is kept in " + dir, "acme is known by a signed tag", "initech is known by its name", "kept in     ~/.cache/tollkeeper/demo", "each once",
+			"everything is kept in " + dir, "acme is known by a signed tag", "initech is known by its name", "kept in     ~/.cache/tollkeeper/demo", "acme-0001",
+			"tollkeeper has exactly these", "Line 1 explained:", "late or timely", "counts  ", "\nOK: the journal's", []string{"Closed early: ", "was closed by an earlier run"}[run],
 		} {
 			if !strings.Contains(out, want) {
 				t.Errorf("run %d does not say %q:\n%s", run, want, out)
@@ -53,6 +55,11 @@ func TestDemo(t *testing.T) {
 			continue
 		}
 		before = requests[1]
+		for line := range strings.Lines(out) {
+			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > 80 && !strings.Contains(line, home) && !strings.HasPrefix(line, "OK:") && !strings.Contains(line, " of 0:0") {
+				t.Errorf("run %d: a line of %d letters: %s", run, n, line)
+			}
+		}
 	}
 	// Its directory is one that every command takes.
 	code, out, errors := runProgram(t, home, "usage", "--data", filepath.Join(dir, "data"), "--by", "rule", "-o", "csv")

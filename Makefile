@@ -6,10 +6,11 @@ GOLANGCI_VERSION := v2.15.0
 # Packages with goroutines: the race detector's slowness is spent on these alone.
 RACE_PACKAGES = $(shell .ci/race-packages)
 FUZZ_TIME ?= 30s
+ROUNDS ?= 100
 CASES ?= 1000000
 PROPERTY_PACKAGES := ./internal/money ./internal/rating ./internal/billing
 
-.PHONY: help build test properties race lint golangci fuzz e2e-vllm ci
+.PHONY: help build test properties race lint golangci fuzz crash e2e-vllm bench-ingest ci
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,8 +36,14 @@ golangci: ## golangci-lint alone (built from source once, into TOOLS)
 fuzz: ## fuzz every decoder for FUZZ_TIME (30s) each
 	.ci/fuzz $(FUZZ_TIME)
 
+crash: ## kill -9 the real binary under load, ROUNDS (100) times, and check what was acknowledged after each
+	$(GO) run ./test/crash -rounds $(ROUNDS)
+
 e2e-vllm: ## a real vLLM on CPU (../shared/vllm), 240 requests by the openai client: records, counters and cents compared
 	test/e2e/vllm/run
+
+bench-ingest: ## acknowledged spans a second against the Collector's persistent queue (../shared/peers), in interleaved rounds
+	test/load/ingest
 
 ci: ## what must hold before a commit is on main
 	.ci/run

@@ -361,7 +361,10 @@ func (l *Local) awaitHead(ctx context.Context) error {
 
 // draft computes an invoice from one moment of usage.
 func (l *Local) draft(ctx context.Context, c *Customer, month string) (*billing.Invoice, error) {
-	in := billing.Input{Customer: billing.Party{ID: c.ID, Name: c.Name, Address: c.Address, Email: c.Email}, Rounding: cmp.Or(l.Defaults.Rounding, money.HalfEven), Fold: usage.FoldVersion}
+	in := billing.Input{
+		Issuer: l.Defaults.Issuer, Customer: billing.Party{ID: c.ID, Name: c.Name, Address: c.Address, Email: c.Email}, Note: l.Defaults.Note,
+		Rounding: cmp.Or(l.Defaults.Rounding, money.HalfEven), Fold: usage.FoldVersion,
+	}
 	var err error
 	if in.Currency, err = currencyOf(cmp.Or(c.Currency, l.Defaults.Currency)); err != nil {
 		return nil, err
@@ -422,6 +425,10 @@ func (l *Local) closed(ctx context.Context, customer string) ([]billing.Closed, 
 	if err != nil {
 		return nil, err
 	}
+	return l.closedOf(ctx, list)
+}
+
+func (l *Local) closedOf(ctx context.Context, list []business.Invoice) ([]billing.Closed, error) {
 	var out []billing.Closed
 	for i := range list {
 		x, err := billing.Parse(list[i].Document)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/tollkeeper/tollkeeper/internal/billing"
 	"github.com/tollkeeper/tollkeeper/internal/journal"
 	"github.com/tollkeeper/tollkeeper/internal/money"
 	"github.com/tollkeeper/tollkeeper/internal/store/business"
@@ -33,14 +34,17 @@ type Local struct {
 
 func (*Local) caller() {}
 
-// Defaults are the configuration's settings of invoices, for customers that
-// have none of their own.
+// Defaults are the configuration's settings of invoices. A customer's own
+// currency and time zone come first.
 type Defaults struct {
 	Currency string
 	TimeZone string
 	Rounding money.Rounding
 	// Grace is how long after its end a period stays open.
-	Grace time.Duration
+	Grace  time.Duration
+	Issuer billing.Party
+	// Note stands below the total.
+	Note string
 }
 
 // own returns the customer that the caller may see: its own whatever it asked

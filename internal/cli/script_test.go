@@ -312,6 +312,7 @@ var chances = []struct {
 	{regexp.MustCompile(`\btk_[0-9a-z]{4}\b`), "HINT"},
 	{regexp.MustCompile(`\bsec_[0-9a-z]{16}\b`), "SECRET"},
 	{regexp.MustCompile(`KEY\.[A-Za-z0-9_-]{22}`), "KEY.MAC"},
+	{regexp.MustCompile(`\b[0-9a-f]{64}\b`), "HASH"},
 	{regexp.MustCompile(`cli:[A-Za-z0-9._-]+`), "cli:USER"},
 }
 

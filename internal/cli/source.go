@@ -9,10 +9,12 @@ import (
 	"os/user"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tollkeeper/tollkeeper/internal/api"
+	"github.com/tollkeeper/tollkeeper/internal/billing"
 	"github.com/tollkeeper/tollkeeper/internal/config"
 	"github.com/tollkeeper/tollkeeper/internal/journal"
 	"github.com/tollkeeper/tollkeeper/internal/money"
@@ -174,7 +176,11 @@ func actor() string {
 }
 
 func defaults(c *config.Config) api.Defaults {
-	return api.Defaults{Currency: c.Invoice.Currency, TimeZone: c.Invoice.TimeZone, Rounding: money.Rounding(c.Invoice.Rounding), Grace: c.Invoice.Grace}
+	i := c.Invoice
+	return api.Defaults{
+		Currency: i.Currency, TimeZone: i.TimeZone, Rounding: money.Rounding(i.Rounding), Grace: i.Grace,
+		Issuer: billing.Party{Name: i.Issuer.Name, Address: strings.TrimSpace(i.Issuer.Address)}, Note: strings.TrimSpace(i.Note),
+	}
 }
 
 // closers are closed in the reverse order of their opening.

@@ -200,7 +200,7 @@ func (p *Program) verifyData(ctx context.Context, o *verifyOptions) error {
 	}
 	// What does not read cannot be replayed; the journal's defects say why.
 	if !o.journalOnly && len(v.Journal.Defects) == 0 {
-		if err := p.verifyDerived(ctx, dir, r, v); err != nil {
+		if err := p.verifyDerived(ctx, dir, r, options.Verifiers, v); err != nil {
 			return err
 		}
 	}
@@ -256,11 +256,11 @@ func (v *verdict) print(p *Program) {
 		}
 	}
 	if v.OK {
-		fmt.Fprintf(w, "OK: the journal's %s with %s are what was written", count(int64(v.Journal.Entries), "entry", "entries"), count(int64(v.Journal.Items), "item", "items"))
+		fmt.Fprintf(w, "OK: the journal's %s with %s are what was written", count(int64(v.Journal.Entries), "entry", "entries"), count(int64(v.Journal.Observations), "observation", "observations"))
 		if v.Usage != nil {
 			fmt.Fprintf(w, "; %s of usage and all sums follow from it", count(v.Usage.Records, "record", "records"))
 		}
-		if v.Invoices != nil {
+		if v.Invoices != nil && v.Invoices.Checked > 0 {
 			fmt.Fprintf(w, ", and so does what %s billed", count(int64(v.Invoices.Checked), "final invoice", "final invoices"))
 		}
 		fmt.Fprintf(w, ".\njournal  %s\nroot     %s\nverifier %s\n", v.Journal.Origin, v.Journal.Root, v.Journal.Verifier)

@@ -27,21 +27,37 @@ type usageReport struct {
 	Defects []defect `json:"defects"`
 }
 
-// invoicesReport is what verify found about final invoices.
-type invoicesReport struct {
-	Checked int      `json:"checked"`
-	Defects []defect `json:"defects"`
-}
-
 // verifyDerived replays the journal beside the data directory, and compares
-// what is derived from it with what is kept.
-func (p *Program) verifyDerived(ctx context.Context, dir string, r *journal.Reader, v *verdict) (err error) {
+// what is derived from it with what is kept: invoices on the way, usage at the
+// end.
+func (p *Program) verifyDerived(ctx context.Context, dir string, r *journal.Reader, keys []string, v *verdict) (err error) {
 	anew, err := p.newReplay(ctx, r)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, anew.close()) }()
-	v.Usage, err = p.verifyUsage(ctx, dir, anew)
+	if exists(filepath.Join(dir, businessFile)) {
+		b, err := business.Open(ctx, filepath.Join(dir, businessFile), business.Options{Now: p.Now, MustExist: true})
+		if err != nil {
+			return err
+		}
+		v.Invoices, err = p.verifyInvoices(ctx, b, r, anew, keys)
+		if err = errors.Join(err, b.Close()); err != nil {
+			return err
+		}
+	}
+	kept, err := sqlite.OpenReader(ctx, filepath.Join(dir, usageDir))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, kept.Close()) }()
+	if at, err := kept.Positions(ctx); err == nil && at[r.Origin()] < anew.projector.Position() {
+		// Usage is being made anew, and is not where an invoice was closed yet.
+		if err := anew.again(ctx, r); err != nil {
+			return err
+		}
+	}
+	v.Usage, err = p.verifyUsage(ctx, kept, anew)
 	return err
 }
 
@@ -52,28 +68,45 @@ type replay struct {
 	projector *project.Projector
 }
 
-func (p *Program) newReplay(ctx context.Context, r *journal.Reader) (_ *replay, err error) {
-	a := &replay{}
-	if a.dir, err = os.MkdirTemp("", "tollkeeper-verify-"); err != nil {
+func (p *Program) newReplay(ctx context.Context, r *journal.Reader) (*replay, error) {
+	dir, err := os.MkdirTemp("", "tollkeeper-verify-")
+	if err != nil {
 		return nil, err
 	}
-	if a.store, err = sqlite.Open(ctx, a.dir); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(a.dir))
-	}
-	if a.projector, err = project.New(ctx, r, a.store); err != nil {
+	a := &replay{dir: dir}
+	if err := a.open(ctx, r); err != nil {
 		return nil, errors.Join(err, a.close())
 	}
 	return a, nil
 }
 
-func (a *replay) close() error { return errors.Join(a.store.Close(), os.RemoveAll(a.dir)) }
-
-func (p *Program) verifyUsage(ctx context.Context, dir string, anew *replay) (_ *usageReport, err error) {
-	kept, err := sqlite.OpenReader(ctx, filepath.Join(dir, usageDir))
-	if err != nil {
-		return nil, err
+func (a *replay) open(ctx context.Context, r *journal.Reader) (err error) {
+	if a.store, err = sqlite.Open(ctx, a.dir); err != nil {
+		a.store = nil
+		return err
 	}
-	defer func() { err = errors.Join(err, kept.Close()) }()
+	a.projector, err = project.New(ctx, r, a.store)
+	return err
+}
+
+// again goes back to the journal's beginning.
+func (a *replay) again(ctx context.Context, r *journal.Reader) error {
+	store := a.store
+	a.store = nil
+	if err := errors.Join(store.Close(), sqlite.Remove(a.dir)); err != nil {
+		return err
+	}
+	return a.open(ctx, r)
+}
+
+func (a *replay) close() (err error) {
+	if a.store != nil {
+		err = a.store.Close()
+	}
+	return errors.Join(err, os.RemoveAll(a.dir))
+}
+
+func (p *Program) verifyUsage(ctx context.Context, kept *sqlite.Reader, anew *replay) (*usageReport, error) {
 	out := &usageReport{Defects: []defect{}}
 	problems, err := kept.Check(ctx)
 	if err != nil {

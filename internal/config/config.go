@@ -92,6 +92,16 @@ type Invoice struct {
 	TimeZone string        `koanf:"time_zone"`
 	Rounding string        `koanf:"rounding"`
 	Grace    time.Duration `koanf:"grace"`
+	Issuer   Issuer        `koanf:"issuer"`
+	// Note stands below the total.
+	Note string `koanf:"note"`
+}
+
+// Issuer is who sends the invoices. Both may be "".
+type Issuer struct {
+	Name string `koanf:"name"`
+	// Address may have several lines.
+	Address string `koanf:"address"`
 }
 
 // Policy is the deciding part, which goes into the journal.

@@ -22,9 +22,9 @@ type Setting struct {
 	From string `json:"from"`
 }
 
-// Text is the value in one line, for a table: text as it is, lists as JSON.
+// Text is the value in one line, for a table: a line of text as it is, else JSON.
 func (s Setting) Text() string {
-	if text, ok := s.Value.(string); ok {
+	if text, ok := s.Value.(string); ok && !strings.ContainsAny(text, "\n\r\t") {
 		return text
 	}
 	var b strings.Builder

@@ -44,6 +44,11 @@ var schema = &group{fields: []field{
 		{name: "time_zone", shape: text{check: checkTimeZone}, def: "UTC", meaning: "whose calendar months are invoiced"},
 		{name: "rounding", shape: text{check: checkRounding}, def: "half-even", meaning: "how a line of an invoice is rounded"},
 		{name: "grace", shape: text{check: checkGrace, literal: true}, def: "24h", meaning: "how long after a period's end it may be finalised"},
+		{name: "issuer", shape: &group{fields: []field{
+			{name: "name", shape: text{}, meaning: "who sends the invoices, as it stands on them"},
+			{name: "address", shape: text{}, meaning: "what stands below the name, in lines"},
+		}}},
+		{name: "note", shape: text{}, meaning: "a text below the total, such as when and how to pay"},
 	}}},
 }}
 

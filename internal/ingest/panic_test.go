@@ -68,3 +68,14 @@ func counted(t *testing.T, s *server, name string) (sum float64) {
 	}
 	return sum
 }
+
+// TestPanicsOverGRPC: the same, where a client drops on INTERNAL what it sent.
+func TestPanicsOverGRPC(t *testing.T) {
+	bad := append(recorded(t), 0xf8, 0x3f, 1)
+	s := start(t, func(_ *server, o *ingest.Options) { o.Decoder = fragile{otlp.NewDecoder(nil), bad} })
+	for i, want := range []codes.Code{codes.Unavailable, codes.Unavailable, codes.InvalidArgument} {
+		if a := s.call(t, request{body: bad}); a.status != int(want) || (want == codes.Unavailable) != (a.retry > 0) {
+			t.Errorf("time %d: answered %v, want %v (retry %v)", i+1, codes.Code(a.status), want, a.retry)
+		}
+	}
+}

@@ -150,7 +150,7 @@ func TestManyAppendersShareCommits(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if r := verify(t, f.path, journal.VerifyOptions{}); len(r.Defects) > 0 || r.Entries != 400 || r.Items != 1200 {
+	if r := verify(t, f.path, journal.VerifyOptions{}); len(r.Defects) > 0 || r.Entries != 400 || r.Observations != 1200 {
 		t.Errorf("%+v", r)
 	}
 	if n := commits.Load(); n > 400 {

@@ -43,8 +43,10 @@ type Defect struct {
 type Report struct {
 	Origin  string `json:"origin"`
 	Entries uint64 `json:"entries"`
-	Items   uint64 `json:"observations"`
-	Root    string `json:"root"`
+	// Observations are the items, but for those of marked entries, which decide
+	// about observations.
+	Observations uint64 `json:"observations"`
+	Root         string `json:"root"`
 	// Signed is how many entries, from the first on, a valid checkpoint covers.
 	Signed uint64 `json:"signed_entries"`
 	// Verifier is the key that the journal names. Who did not give a key has only
@@ -263,7 +265,9 @@ func (v *verification) endGap(seq uint64) {
 
 func (v *verification) entry(x *raw, b *bodyCheck, hashes map[int64][]byte) error {
 	v.report.Entries++
-	v.report.Items += b.items
+	if _, marked := v.snapshot.newest[b.header.Kind]; !marked {
+		v.report.Observations += b.items
+	}
 	v.header(x, b)
 	if b.defect.Kind != "" {
 		v.defectf(b.defect.Kind, x.seq, "%s", b.defect.Detail)

@@ -94,7 +94,7 @@ type keys struct {
 	down error
 }
 
-func newKeys(t *testing.T) *keys {
+func newKeys(t testing.TB) *keys {
 	t.Helper()
 	k := &keys{}
 	var err error

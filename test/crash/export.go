@@ -49,7 +49,7 @@ const (
 
 // newExport makes export n of a client.
 func newExport(seed uint64, client, n int, base time.Time) *export {
-	chance := rand.New(rand.NewPCG(seed, uint64(client)<<32|uint64(n)))
+	chance := rand.New(rand.NewPCG(seed, uint64(client)<<32|uint64(n))) //nolint:gosec // chance that can be repeated
 	e := &export{}
 	for range 1 + chance.IntN(maxRequests) {
 		e.requests = append(e.requests, newRequest(chance, base))

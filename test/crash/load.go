@@ -67,7 +67,7 @@ func newClients(seed uint64, dir string, now time.Time) (*clients, error) {
 		if err != nil {
 			return nil, err
 		}
-		cs.all = append(cs.all, &client{of: cs, index: i, ledger: l, chance: rand.New(rand.NewPCG(seed, uint64(i)))})
+		cs.all = append(cs.all, &client{of: cs, index: i, ledger: l, chance: rand.New(rand.NewPCG(seed, uint64(i)))}) //nolint:gosec // chance that can be repeated
 	}
 	return cs, nil
 }

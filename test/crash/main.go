@@ -8,6 +8,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/signal"
@@ -24,7 +25,7 @@ func main() {
 	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "of all chance that is ours: moments, spans, repetitions")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, *rounds, *seed)
+	err := run(ctx, os.Stdout, *rounds, *seed)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "crash:", err)
@@ -63,7 +64,7 @@ type round struct {
 	result  *result
 }
 
-func run(ctx context.Context, rounds int, seed uint64) (err error) {
+func run(ctx context.Context, w io.Writer, rounds int, seed uint64) (err error) {
 	dir, err := os.MkdirTemp("", "tollkeeper-crash-")
 	if err != nil {
 		return err
@@ -75,14 +76,14 @@ func run(ctx context.Context, rounds int, seed uint64) (err error) {
 			err = fmt.Errorf("%w\nall of it is kept in %s; -seed %d makes the same choices again", err, dir, seed)
 		}
 	}()
-	fmt.Printf("seed %d, %d connections\n", seed, connections)
+	fmt.Fprintf(w, "seed %d, %d connections\n", seed, connections)
 	path, err := process.Build(ctx, dir)
 	if err != nil {
 		return err
 	}
 	began := time.Now()
 	t := &totals{}
-	s := &stage{path: path, chance: rand.New(rand.NewPCG(seed, 0))}
+	s := &stage{path: path, chance: rand.New(rand.NewPCG(seed, 0))} //nolint:gosec // chance that can be repeated
 	defer func() { err = errors.Join(err, s.end()) }()
 	for i := range rounds {
 		if i%roundsPerDirectory == 0 {
@@ -99,7 +100,7 @@ func run(ctx context.Context, rounds int, seed uint64) (err error) {
 		if err != nil {
 			return fmt.Errorf("round %d, %s: %w", i+1, step.name, err)
 		}
-		fmt.Printf("%4d/%d  %-11s  %-27s  sent %4d  acked %4d  in doubt %2d  again %3d │ there: spans %5d  records %5d  unacked %2d │ restart %3d ms  %s\n",
+		fmt.Fprintf(w, "%4d/%d  %-11s  %-27s  sent %4d  acked %4d  in doubt %2d  again %3d │ there: spans %5d  records %5d  unacked %2d │ restart %3d ms  %s\n",
 			i+1, rounds, step.name, r.note, r.counts.sent, r.counts.acked, r.counts.doubt, r.counts.again,
 			r.result.spans, r.result.records, r.result.unacked, r.restart.Milliseconds(), verdict(r.result.findings))
 		t.add(r, (i+1)%roundsPerDirectory == 0 || i == rounds-1)
@@ -107,7 +108,7 @@ func run(ctx context.Context, rounds int, seed uint64) (err error) {
 			return tell(r.result.findings)
 		}
 	}
-	t.print(rounds, time.Since(began))
+	t.print(w, rounds, time.Since(began))
 	return nil
 }
 
@@ -150,14 +151,14 @@ func (t *totals) add(r *round, last bool) {
 	}
 }
 
-func (t *totals) print(rounds int, took time.Duration) {
+func (t *totals) print(w io.Writer, rounds int, took time.Duration) {
 	if rounds == 0 {
 		return
 	}
 	slices.Sort(t.restarts)
-	fmt.Printf("%d rounds, %d times kill -9, in %d s: %d exports sent (%d of them again), %d answered, %d in doubt.\n",
+	fmt.Fprintf(w, "%d rounds, %d times kill -9, in %d s: %d exports sent (%d of them again), %d answered, %d in doubt.\n",
 		rounds, t.kills, int(took.Seconds()), t.counts.sent, t.counts.again, t.counts.acked, t.counts.doubt)
-	fmt.Printf("Of %d acknowledged exports 0 are missing, 0 torn, 0 twice; 0 invented; %d were kept whose answer was lost; %d spans. verify: OK each time.\n",
+	fmt.Fprintf(w, "Of %d acknowledged exports 0 are missing, 0 torn, 0 twice; 0 invented; %d were kept whose answer was lost; %d spans. verify: OK each time.\n",
 		t.exports, t.unacked, t.spans)
-	fmt.Printf("Restart until ready: median %d ms, longest %d ms.\n", t.restarts[len(t.restarts)/2].Milliseconds(), t.restarts[len(t.restarts)-1].Milliseconds())
+	fmt.Fprintf(w, "Restart until ready: median %d ms, longest %d ms.\n", t.restarts[len(t.restarts)/2].Milliseconds(), t.restarts[len(t.restarts)-1].Milliseconds())
 }

@@ -33,7 +33,9 @@ func TestWhatTheDocumentationChecks(t *testing.T) {
 		{"nothing", func(*journal.Proof) {}, "entry 5, item 2: " + string(batch(4, 8).Items[2]) + "\n"},
 		{"item", func(p *journal.Proof) { p.Items[1].Item += " " }, "not in the journal"},
 		{"index", func(p *journal.Proof) { p.Items[1].Index = 3 }, "too short"},
-		{"header", func(p *journal.Proof) { p.Items[2].Header = strings.Replace(p.Items[2].Header, `"seq":5`, `"seq":4`, 1) }, "not in the journal"},
+		{"header", func(p *journal.Proof) {
+			p.Items[2].Header = strings.Replace(p.Items[2].Header, `"seq":5`, `"seq":4`, 1)
+		}, "not in the journal"},
 		{"item path", func(p *journal.Proof) { p.Items[1].ItemPath[0][0] ^= 1 }, "not in the journal"},
 		{"entry path", func(p *journal.Proof) { p.Items[3].EntryPath[1][31] ^= 1 }, "not in the journal"},
 		{"short path", func(p *journal.Proof) { p.Items[3].EntryPath = p.Items[3].EntryPath[1:] }, "too short"},

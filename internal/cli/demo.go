@@ -75,6 +75,9 @@ const (
 	demoResend = 3 * time.Second
 	// demoHold is when one batch is held back until the month is closed.
 	demoHold = 3 * time.Second
+	// demoSpare is how long before its month's end a request begins at the latest: an
+	// engine's clock, which decides, reads it somewhat later.
+	demoSpare = time.Second
 	// demoReady bounds how long its server may take to be ready.
 	demoReady = 20 * time.Second
 	// demoClose bounds everything after the end.
@@ -323,11 +326,14 @@ func (d *demo) stopEngines(ctx context.Context) (err error) {
 // run shows the view until the end, and lets what is in flight finish.
 func (d *demo) run(ctx context.Context) error {
 	d.began = d.Now()
+	// It ends with its month, so that there is one to close.
+	_, monthEnd := d.month()
+	length := monthEnd.Sub(d.began) - demoSpare
 	if d.length > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, d.length)
-		defer cancel()
+		length = min(length, d.length)
 	}
+	ctx, cancel := context.WithTimeout(ctx, length)
+	defer cancel()
 	d.screen.begin(d.opening())
 	var wait sync.WaitGroup
 	wait.Go(func() { d.traffic.Run(ctx) })

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -8,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"charm.land/lipgloss/v2"
 
 	"github.com/tollkeeper/tollkeeper/internal/api"
 	"github.com/tollkeeper/tollkeeper/internal/money"
@@ -46,7 +49,7 @@ func (d *demo) finish(ctx context.Context) error {
 		}
 	}
 	place := homely(d.dir, d.env("HOME"))
-	fmt.Fprintf(d.Stdout, "\nAll of it is kept, and the next demo goes on with it. Look around:\n  cd %s && tollkeeper invoice list\n", place)
+	fmt.Fprintf(d.Stdout, "\nAll of it is kept, and the next demo goes on with it. Look around:\n  cd %s\n  tollkeeper invoice list\n  tollkeeper explain acme-0001 1\n", place)
 	return nil
 }
 
@@ -115,7 +118,7 @@ func demoGrid(x *api.Invoice, c demoCustomer, month string) *grid {
 		numbers: []string{"used", "price", "per", "amount"}, total: []string{"total", "", "", "", "", x.Currency, x.Total},
 	}
 	row := func(line int, model, quantity string, used int64, price money.Decimal, per int64, amount string) {
-		g.rows = append(g.rows, []string{fmt.Sprint(line), model, quantity, thousands(used), price.Text(max(price.Places(), 2)), thousands(per), amount})
+		g.rows = append(g.rows, []string{fmt.Sprint(line), model, quantity, thousands(used), priced(price), thousands(per), amount})
 	}
 	for i := range x.Lines {
 		l := &x.Lines[i]
@@ -173,43 +176,80 @@ const demoExplained = 200
 
 // explain follows the first line of an invoice down to the spans of one request.
 func (d *demo) explain(ctx context.Context, x *api.Invoice) error {
-	from, to := d.month()
-	model := ""
-	switch {
-	case len(x.Lines) > 0:
-		l := x.Lines[0]
-		model = l.Model
-		fmt.Fprintf(d.Stdout, "\nLine %d explained:\n  %s %s × %s %s / %s = %s %[5]s exactly,\n  rounded once to %[8]s.\n",
-			l.Line, thousands(l.Used), l.Quantity, l.Price, x.Currency, thousands(l.Per), l.Charge, l.Amount)
-	case len(x.Adjustments) > 0:
-		a := x.Adjustments[0]
-		model, from = a.Model, d.began
-		fmt.Fprintf(d.Stdout, "\nLine %d explained:\n  %s %s came after %s was closed.\n  They cost what they would have cost in time, %s %s / %s:\n"+
-			"  what the month comes to now, rounded, less what was billed for it: %s %[6]s.\n",
-			a.Line, thousands(a.Used), a.Quantity, a.Invoice, a.Price, x.Currency, thousands(a.Per), a.Amount)
-	}
-	list, err := api.AskRequests.Call(ctx, d.local, &api.RequestsQuery{Customer: x.Customer, From: from, To: to, Limit: demoExplained})
-	if err != nil {
+	r, err := d.explainLine(ctx, x)
+	if err != nil || r == nil {
 		return err
 	}
-	i := slices.IndexFunc(list.Records, func(r api.Record) bool { return r.Model == model && len(r.Observations) > 0 })
-	if i < 0 {
-		return nil
-	}
-	r := &list.Records[i]
-	fmt.Fprintf(d.Stdout, "One of the requests in it, %s's by the rule %q:\n  record  %s\n  request %s\n  trace   %s\n", r.Customer, r.Rule, r.ID, r.RequestID, r.Trace)
+	fmt.Fprintf(d.Stdout, "One of them, %s's by the rule %q:\n  record  %s\n  request %s\n  trace   %s\n", r.Customer, r.Rule, r.ID, r.RequestID, r.Trace)
+	var input int64
 	for k := range r.Observations {
 		o := &r.Observations[k]
+		input += o.Quantities[usage.InputTokens]
 		fmt.Fprintf(d.Stdout, "  span    %s, journal entry %d: %s input, %s output tokens\n", o.Span, o.Position.Entry,
 			thousands(o.Quantities[usage.InputTokens]), thousands(o.Quantities[usage.OutputTokens]))
 	}
-	fmt.Fprintf(d.Stdout, "  counts  %s input, %s output tokens\n", thousands(r.Quantities[usage.InputTokens]), thousands(r.Quantities[usage.OutputTokens]))
+	shared := ""
+	if r.Quantities[usage.InputTokens] != input {
+		shared = ": choices share their prompt"
+	}
+	fmt.Fprintf(d.Stdout, "  counts  %s input, %s output tokens%s\n", thousands(r.Quantities[usage.InputTokens]), thousands(r.Quantities[usage.OutputTokens]), shared)
 	return nil
 }
+
+// explainLine says what the first line follows from, and names a record that it
+// counts; nil where there is none at hand.
+func (d *demo) explainLine(ctx context.Context, x *api.Invoice) (*api.Record, error) {
+	if len(x.Lines) == 0 {
+		return d.explainAdjustment(ctx, x)
+	}
+	l := &x.Lines[0]
+	n, err := api.ExplainLine.Call(ctx, d.local, &api.ExplainQuery{ID: x.ID, Line: l.Line})
+	if err != nil {
+		return nil, err
+	}
+	if n.Complete && n.Sum != l.Used {
+		return nil, fmt.Errorf("line %d of %s counts %s, but its records have %s", l.Line, x.ID, thousands(l.Used), thousands(n.Sum))
+	}
+	fmt.Fprintf(d.Stdout, "\nLine %d explained:\n  %s %s × %s %s / %s = %s exactly,\n  rounded once, to %s. The price is entry %d of price book %d.\n",
+		l.Line, thousands(l.Used), l.Quantity, priced(l.Price), x.Currency, thousands(l.Per), l.Charge, l.Amount, n.Price.Entry+1, n.Price.Book)
+	if len(n.Records) == 0 {
+		return nil, nil
+	}
+	if n.Complete {
+		fmt.Fprintf(d.Stdout, "  %s used them. ", count(int64(n.Count), "request", "requests"))
+	}
+	return &n.Records[0].Record, nil
+}
+
+// explainAdjustment is explainLine where a closed month is owed more.
+func (d *demo) explainAdjustment(ctx context.Context, x *api.Invoice) (*api.Record, error) {
+	a := &x.Adjustments[0]
+	fmt.Fprintf(d.Stdout, "\nLine %d explained:\n  %s %s came after %s was closed.\n  They cost what they would have cost in time, %s %s / %s:\n"+
+		"  what the month comes to now, rounded, less what was billed for it: %s.\n",
+		a.Line, thousands(a.Used), a.Quantity, a.Invoice, priced(a.Price), x.Currency, thousands(a.Per), a.Amount)
+	_, to := d.month()
+	list, err := api.AskRequests.Call(ctx, d.local, &api.RequestsQuery{Customer: x.Customer, From: d.began, To: to, Limit: demoExplained})
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(list.Records, func(r api.Record) bool { return r.Model == a.Model && len(r.Observations) > 0 })
+	if i < 0 {
+		return nil, nil
+	}
+	fmt.Fprint(d.Stdout, "  ")
+	return &list.Records[i], nil
+}
+
+// priced writes a price as people read it.
+func priced(price money.Decimal) string { return price.Text(max(price.Places(), int(dollar.Digits))) }
 
 // deliver lets the late spans come, and looks whether the books have exactly what
 // the clients saw, and the invoices exactly what the books come to.
 func (d *demo) deliver(ctx context.Context) error {
+	before, err := d.billed(ctx)
+	if err != nil {
+		return err
+	}
 	var late int64
 	for _, s := range d.engines {
 		n, err := s.Release(ctx)
@@ -222,46 +262,53 @@ func (d *demo) deliver(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	final, owed, err := d.billed(ctx)
+	b, err := d.billed(ctx)
 	if err != nil {
 		return err
 	}
 	if late > 0 {
-		fmt.Fprintf(d.Stdout, "\nLate: %s spans came now, after closing. The invoices stay as they are.\n", thousands(late))
+		fmt.Fprintf(d.Stdout, "\nLate: %s came now, after closing. The invoices stay as they are.\nWhat the next ones owe grew from %s to %s %s%s.\n",
+			count(late, "span", "spans"), before.owed, b.owed, dollar.Code, b.largest())
 	}
 	if m := f.missing(); m != (bookRow{}) {
 		return fmt.Errorf("the books differ from what the clients saw by %d requests, %d input and %d output tokens; %d spans were lost on their way (the server's log is %s)",
 			m.requests, m.input, m.output, f.lost, filepath.Join(d.dir, demoLog))
 	}
-	sum, err := final.Add(owed)
+	sum, err := b.final.Add(b.owed)
 	if err != nil {
 		return err
 	}
 	if sum != f.books.total.cost {
-		return fmt.Errorf("the invoices bill %s and the next ones owe %s, but the month's usage comes to %s", final, owed, f.books.total.cost)
+		return fmt.Errorf("the invoices bill %s and the next ones owe %s, but the month's usage comes to %s at the demo's prices; where an older version's demo had others, --fresh begins anew",
+			b.final, b.owed, f.books.total.cost)
 	}
-	fmt.Fprintf(d.Stdout, "\nClients saw %s requests, %s input and %s output tokens,\nand tollkeeper has exactly these.\n",
+	fmt.Fprintf(d.Stdout, "\nClients of this run saw %s requests, %s input and %s output\ntokens, and tollkeeper has exactly these.\n",
 		thousands(f.seen.Requests), thousands(f.seen.Input), thousands(f.seen.Output))
-	fmt.Fprintf(d.Stdout, "Billed %s, owed by the next invoices %s: the %s %s that the\nmonth comes to, late or timely.\n", final, owed, f.books.total.cost, dollar.Code)
+	fmt.Fprintf(d.Stdout, "Billed %s, owed by the next invoices %s: the %s %s that the\nmonth comes to, late or timely.\n", b.final, b.owed, f.books.total.cost, dollar.Code)
 	return nil
 }
 
-// billed sums what final invoices bill for the month, and what the next ones owe
+// billed is what the month is billed by final invoices, and what the next ones owe
 // for it.
-func (d *demo) billed(ctx context.Context) (final, owed money.Amount, err error) {
-	final, owed = money.FromMinor(0, dollar), money.FromMinor(0, dollar)
+type billed struct {
+	final, owed money.Amount
+	next        []*api.Invoice // drafts
+}
+
+func (d *demo) billed(ctx context.Context) (*billed, error) {
+	b := &billed{final: money.FromMinor(0, dollar), owed: money.FromMinor(0, dollar)}
 	for _, c := range demoCustomers {
 		list, err := d.closed(ctx, c.id)
 		if err != nil {
-			return final, owed, err
+			return nil, err
 		}
-		for _, head := range list {
-			x, err := api.ShowInvoice.Call(ctx, d.local, &api.ByID{ID: head.ID})
+		for i := range list {
+			x, err := api.ShowInvoice.Call(ctx, d.local, &api.ByID{ID: list[i].ID})
 			if err == nil {
-				final, err = d.forMonth(final, x)
+				b.final, err = d.forMonth(b.final, x)
 			}
 			if err != nil {
-				return final, owed, err
+				return nil, err
 			}
 		}
 		month, next := d.month()
@@ -270,13 +317,28 @@ func (d *demo) billed(ctx context.Context) (final, owed money.Amount, err error)
 		}
 		x, err := d.draft(ctx, c.id, month)
 		if err == nil {
-			owed, err = d.forMonth(owed, x)
+			b.owed, err = d.forMonth(b.owed, x)
 		}
 		if err != nil {
-			return final, owed, err
+			return nil, err
+		}
+		b.next = append(b.next, x)
+	}
+	return b, nil
+}
+
+// largest names the adjustment that owes most, as the end of a sentence.
+func (b *billed) largest() (text string) {
+	most := money.FromMinor(0, dollar)
+	for _, x := range b.next {
+		for i := range x.Adjustments {
+			a := &x.Adjustments[i]
+			if amount, err := money.ParseAmount(a.Amount, dollar); err == nil && amount.Minor() > most.Minor() {
+				most, text = amount, fmt.Sprintf(";\nmost in line %d of %s's: %s %s, %s", a.Line, x.Customer, thousands(a.Used), a.Quantity, a.Amount)
+			}
 		}
 	}
-	return final, owed, nil
+	return text
 }
 
 // forMonth adds what an invoice bills for the month: its lines, or adjustments.
@@ -312,6 +374,10 @@ func (d *demo) verify(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(d.Stdout, "\nVerified, with nothing but the journal and the key:")
-	return d.verifyData(ctx, &verifyOptions{source: source{data: d.config.Data}, keys: []string{key}, format: "text"})
+	var said bytes.Buffer
+	p := *d.Program
+	p.Stdout = &said
+	err = p.verifyData(ctx, &verifyOptions{source: source{data: d.config.Data}, keys: []string{key}, format: "text"})
+	fmt.Fprintf(d.Stdout, "\nVerified, with nothing but the journal, the invoices and the operator's key:\n%s", lipgloss.Wrap(said.String(), narrowest, ""))
+	return err
 }

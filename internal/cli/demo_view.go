@@ -304,7 +304,7 @@ func (f *frame) lossList() []loss {
 		{"aborted", f.seen.Aborted, fmt.Sprintf("clients left: no span is made (%s tokens had come)", thousands(f.seen.AbortedTokens))},
 		{"unsampled", f.seen.Unsampled, fmt.Sprintf("traceparent …-00: no span is made (%s tokens)", thousands(f.seen.UnsampledInput+f.seen.UnsampledOutput))},
 		{"twice", b.duplicates - f.base.duplicates, "spans that were sent again, counted once"},
-		{"late", f.held, "spans that are held back until the month is closed"},
+		{"late", f.held, "spans that are held back until all is closed"},
 	}
 	if n := b.conflicts - f.base.conflicts; n > 0 {
 		list = append(list, loss{"conflicts", n, "spans that say otherwise than before, kept out"})

@@ -22,12 +22,11 @@ type Journal interface {
 }
 
 // Store is what takes the facts. Apply is idempotent by (origin, Through) and
-// may be repeated after an error; Policy returns the policy that governs what
-// comes behind the origin's position.
+// may be repeated after an error; Resume says behind which entry to go on, which
+// may be before one that was applied, and the policy that governs there.
 type Store interface {
 	Apply(ctx context.Context, b usage.Batch) error
-	Positions(ctx context.Context) (map[string]uint64, error)
-	Policy(ctx context.Context, origin string) ([]byte, error)
+	Resume(ctx context.Context, origin string) (through uint64, policy []byte, err error)
 }
 
 // Projector follows one journal into one store.
@@ -45,14 +44,13 @@ type Projector struct {
 // New returns a projector that goes on where the store is.
 func New(ctx context.Context, j Journal, s Store) (*Projector, error) {
 	p := &Projector{journal: j, store: s}
-	positions, err := s.Positions(ctx)
+	through, policy, err := s.Resume(ctx, j.Origin())
 	if err != nil {
 		return nil, err
 	}
-	p.position.Store(positions[j.Origin()])
-	policy, err := s.Policy(ctx, j.Origin())
-	if err != nil || policy == nil {
-		return p, err
+	p.position.Store(through)
+	if policy == nil {
+		return p, nil
 	}
 	p.rules, err = usage.ParsePolicy(policy)
 	return p, err

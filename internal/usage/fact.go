@@ -89,7 +89,7 @@ func saturatingAdd(a, b int64) int64 {
 // tagged record, else the start. The spans of a beam search start one after
 // another, all in the UTC day that their key names.
 func (f *Fact) OwnTime() int64 {
-	if ns, ok := ulidTime(f.recordID()); ok {
+	if ns, ok := ulidTime(f.RecordID()); ok {
 		return ns
 	}
 	return f.Start
@@ -106,9 +106,9 @@ func (f *Fact) Home() (day int64, ok bool) {
 	return DayOf(min(max(f.OwnTime(), earliest-1), latest)), true
 }
 
-// recordID is the record that a valid tag names, or that the gateway says this
-// is; "" when there is none. What is no ULID names none.
-func (f *Fact) recordID() string {
+// RecordID is the record, a ULID, that a valid tag names, or that the gateway
+// says this is; "" when there is none. What is no ULID names none.
+func (f *Fact) RecordID() string {
 	id := ""
 	switch {
 	case f.Domain == DomainGateway:
@@ -158,7 +158,7 @@ func shapeOf(o *Observation, e Engine) Shape {
 }
 
 func (f *Fact) key() Hash {
-	if id := f.recordID(); id != "" {
+	if id := f.RecordID(); id != "" {
 		return hashFields("record", id)
 	}
 	return f.groupKey()

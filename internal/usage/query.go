@@ -33,6 +33,15 @@ const (
 // Range is a half-open range of record times in ns; a zero bound is open.
 type Range struct{ From, To int64 }
 
+// TotalsQuery asks for sums of records. Its bounds lie on quarter hours.
+type TotalsQuery struct {
+	Range
+	// Step is the seconds of UTC that are summed, a multiple of BucketSeconds;
+	// 0: the whole range, and Bucket 0.
+	Step     int64
+	Customer *string // only this customer's
+}
+
 // RecordFilter selects records. Zero fields do not select.
 type RecordFilter struct {
 	Range
@@ -53,8 +62,9 @@ type Tally struct {
 	Amount                            int64
 }
 
-// ConflictPair is an observation that was kept out, and the record of the one
-// with the same identity that stays.
+// ConflictPair is an observation that was kept out, and the place of the one
+// with the same identity that stays: KeptRecord is its record (of a gateway's
+// record with more span groups than attempts, the first).
 type ConflictPair struct {
 	Fact       Fact
 	KeptRecord string
@@ -89,12 +99,6 @@ var requestPrefixes = []string{"cmpl-", "chatcmpl-", "resp_", "embd-", "pooling-
 
 // Compare orders positions: (received, origin, seq, index).
 func (p Position) Compare(q Position) int { return p.compare(q) }
-
-// StableDay reports whether the fact's own time says in which UTC day its
-// record lies. It does not for an event, which may be sent again with another
-// time, nor where the time was replaced: there the first one seen decides, for
-// its key.
-func (f *Fact) StableDay() bool { return f.Domain != DomainEvent && !f.Replaced }
 
 // DecidingAttributes are the span attributes that the fold reads.
 var DecidingAttributes = []string{"gen_ai.request.max_tokens", "tollkeeper.attempts", "tollkeeper.grade"}

@@ -61,7 +61,7 @@ func FoldKey(facts []Fact) []Record {
 		return nil
 	}
 	facts = sortFacts(facts)
-	if facts[0].recordID() == "" {
+	if facts[0].RecordID() == "" {
 		return []Record{foldGroup(facts[0].Key, facts)}
 	}
 	return foldTagged(facts)

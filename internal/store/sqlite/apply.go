@@ -1,12 +1,10 @@
 package sqlite
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"encoding/hex"
 	"errors"
-	"maps"
 	"slices"
 	"strings"
 
@@ -28,7 +26,8 @@ type change struct {
 	groups     map[usage.Hash]*group
 	identities map[usage.Hash]*group
 	order      []*group // in the order of first use: rows follow the journal
-	totals     map[usage.TotalKey]usage.Quantities
+	rows       rowsToAdd
+	totals     map[usage.TotalKey]*usage.Quantities
 	verdicts   map[usage.Tally]int64
 	stmt       statements
 }
@@ -36,24 +35,21 @@ type change struct {
 // apply takes the facts of one batch that belong to this day.
 func (d *dayFile) apply(ctx context.Context, origin string, through uint64, facts []usage.Fact) error {
 	done := d.positions[origin]
-	facts = slices.DeleteFunc(slices.Clone(facts), func(f usage.Fact) bool { return f.Seq <= done })
-	if len(facts) == 0 {
+	if i := slices.IndexFunc(facts, func(f usage.Fact) bool { return f.Seq > done }); i < 0 {
 		return nil
+	} else if facts = facts[i:]; facts[0].Seq <= done {
+		return errors.New("facts are not in journal order")
 	}
-	if d.seenCount > d.seenRoom {
-		if err := d.fillSeen(ctx); err != nil {
-			return err
-		}
-	}
-	tx, err := d.db.BeginTx(ctx, nil)
-	if err != nil {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
-	c := d.begin(ctx, tx)
-	if err := c.run(ctx, origin, through, facts); err != nil {
-		return errors.Join(err, tx.Rollback())
-	}
-	if err := tx.Commit(); err != nil {
+	// A transaction is short, and a context that cannot end costs the driver no
+	// goroutine a statement.
+	ctx = context.WithoutCancel(ctx)
+	d.soft = true
+	if err := transact(ctx, d.db, func(tx *sql.Tx) error {
+		return d.begin(ctx, tx).run(ctx, origin, through, facts)
+	}); err != nil {
 		return err
 	}
 	d.positions[origin] = through
@@ -61,22 +57,15 @@ func (d *dayFile) apply(ctx context.Context, origin string, through uint64, fact
 }
 
 func (d *dayFile) begin(ctx context.Context, tx *sql.Tx) *change {
-	c := &change{
+	return &change{
 		dayFile: d, tx: tx, groups: map[usage.Hash]*group{}, identities: map[usage.Hash]*group{},
-		totals: map[usage.TotalKey]usage.Quantities{}, verdicts: map[usage.Tally]int64{},
+		totals: map[usage.TotalKey]*usage.Quantities{}, verdicts: map[usage.Tally]int64{}, stmt: d.stmt.in(ctx, tx),
 	}
-	c.stmt = statements{
-		insertRecord: tx.StmtContext(ctx, d.stmt.insertRecord), replaceRecord: tx.StmtContext(ctx, d.stmt.replaceRecord),
-		addTrace: tx.StmtContext(ctx, d.stmt.addTrace), addKey: tx.StmtContext(ctx, d.stmt.addKey), addRequest: tx.StmtContext(ctx, d.stmt.addRequest),
-		identity: tx.StmtContext(ctx, d.stmt.identity), identityAnywhere: tx.StmtContext(ctx, d.stmt.identityAnywhere),
-		key: tx.StmtContext(ctx, d.stmt.key), record: tx.StmtContext(ctx, d.stmt.record),
-	}
-	return c
 }
 
 func (c *change) run(ctx context.Context, origin string, through uint64, facts []usage.Fact) error {
 	for i := range facts {
-		if err := c.take(ctx, &facts[i]); err != nil {
+		if err := c.take(ctx, facts[i:i+1:i+1]); err != nil {
 			return err
 		}
 	}
@@ -90,32 +79,19 @@ func (c *change) run(ctx context.Context, origin string, through uint64, facts [
 
 // take puts one fact where it belongs. Of one identity the lowest position
 // stays.
-func (c *change) take(ctx context.Context, f *usage.Fact) error {
+func (c *change) take(ctx context.Context, one []usage.Fact) error {
+	f := &one[0]
 	g, kept, err := c.lookup(ctx, f)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case g == nil:
+		return c.add(ctx, one)
+	case f.Position.Before(kept.Position):
+		return c.replace(ctx, g, *kept, f)
+	default:
+		return c.keepOut(ctx, f, kept)
 	}
-	if g == nil {
-		return c.add(ctx, f)
-	}
-	verdict := usage.Conflict
-	if kept.Content == f.Content {
-		verdict = usage.Duplicate
-	}
-	out, stays := *f, *kept
-	if f.Position.Before(kept.Position) {
-		out, stays = *kept, *f
-		c.tally(&out, usage.Accepted, -1)
-		c.tally(&stays, usage.Accepted, 1)
-		if err := c.swap(ctx, g, kept, f); err != nil {
-			return err
-		}
-	}
-	c.tally(&out, verdict, 1)
-	if verdict == usage.Conflict {
-		return c.conflict(ctx, &out, &stays)
-	}
-	return nil
 }
 
 // tally counts a fact by verdict for its producer.
@@ -130,7 +106,7 @@ func (c *change) lookup(ctx context.Context, f *usage.Fact) (*group, *usage.Fact
 		return g, g.find(f.Identity), nil
 	}
 	trace, identity := traceOf(f), identityOf(f)
-	if !c.seen.Test(pair(trace, identity)) {
+	if !c.seen.has(identityEntry(identity)) {
 		return nil, nil, nil
 	}
 	g, kept, err := c.search(ctx, f.Identity, c.stmt.identity, hourOf(f), trace, identity)
@@ -160,12 +136,11 @@ func (c *change) search(ctx context.Context, identity usage.Hash, stmt *sql.Stmt
 }
 
 func (g *group) find(identity usage.Hash) *usage.Fact {
-	for i := range g.facts {
-		if g.facts[i].Identity == identity {
-			return &g.facts[i]
-		}
+	i := slices.IndexFunc(g.facts, func(f usage.Fact) bool { return f.Identity == identity })
+	if i < 0 {
+		return nil
 	}
-	return nil
+	return &g.facts[i]
 }
 
 func rowIDs(ctx context.Context, stmt *sql.Stmt, args ...any) (ids []int64, err error) {
@@ -210,41 +185,44 @@ func (c *change) load(ctx context.Context, id int64) (g *group, err error) {
 		return known, nil
 	}
 	g.before = usage.FoldKey(g.facts)
-	c.remember(g)
-	return g, nil
-}
-
-func (c *change) remember(g *group) {
 	c.groups[g.facts[0].Key] = g
 	for i := range g.facts {
 		c.identities[g.facts[i].Identity] = g
 	}
 	c.order = append(c.order, g)
+	return g, nil
 }
 
 // add puts a new fact into its group.
-func (c *change) add(ctx context.Context, f *usage.Fact) error {
-	g, err := c.groupFor(ctx, f)
+func (c *change) add(ctx context.Context, one []usage.Fact) error {
+	g, err := c.groupFor(ctx, &one[0])
 	if err != nil {
 		return err
 	}
-	c.tally(f, usage.Accepted, 1)
-	c.put(g, f)
+	c.tally(&one[0], usage.Accepted, 1)
+	c.put(g, one)
 	return nil
 }
 
-func (c *change) put(g *group, f *usage.Fact) {
-	g.facts, g.changed = append(g.facts, *f), true
-	c.identities[f.Identity] = g
+// put makes the fact one of the group's. The first of a group stays where it is
+// in the batch: facts are large, and most groups have one.
+func (c *change) put(g *group, one []usage.Fact) {
+	if g.facts == nil {
+		g.facts = one
+	} else {
+		g.facts = append(g.facts, one[0])
+	}
+	g.changed = true
+	c.identities[one[0].Identity] = g
 }
 
 func (c *change) groupFor(ctx context.Context, f *usage.Fact) (*group, error) {
 	if g := c.groups[f.Key]; g != nil {
 		return g, nil
 	}
-	key := first8(f.Key)
-	if c.seen.Test(pair(key, 0)) {
-		ids, err := rowIDs(ctx, c.stmt.key, hourOf(f), key)
+	key, hour := first8(f.Key), hourOf(f)
+	if c.seen.hour(hour).has(keyEntry(key)) {
+		ids, err := rowIDs(ctx, c.stmt.key, hour, key)
 		if err != nil {
 			return nil, err
 		}
@@ -264,34 +242,76 @@ func (c *change) groupFor(ctx context.Context, f *usage.Fact) (*group, error) {
 	return g, nil
 }
 
-// swap lets f take the place of kept, which has the same identity and a higher
-// position.
-func (c *change) swap(ctx context.Context, g *group, kept, f *usage.Fact) error {
-	if kept.Key == f.Key {
-		*kept = *f
-		g.changed = true
-		return nil
-	}
-	identity := f.Identity
-	g.facts = slices.DeleteFunc(slices.Clone(g.facts), func(x usage.Fact) bool { return x.Identity == identity })
+// replace lets f take the place of kept, which has the same identity and a
+// higher position: kept is one of those kept out now, and they are judged anew.
+func (c *change) replace(ctx context.Context, g *group, kept usage.Fact, f *usage.Fact) error {
+	g.facts = slices.DeleteFunc(slices.Clone(g.facts), func(x usage.Fact) bool { return x.Identity == f.Identity })
 	g.changed = true
-	delete(c.identities, identity)
-	other, err := c.groupFor(ctx, f)
-	if err != nil {
+	delete(c.identities, f.Identity)
+	c.tally(&kept, usage.Accepted, -1)
+	if err := c.add(ctx, []usage.Fact{*f}); err != nil {
 		return err
 	}
-	c.put(other, f)
-	return nil
+	if err := c.rejudge(ctx, f); err != nil {
+		return err
+	}
+	return c.keepOut(ctx, &kept, f)
 }
 
-func (c *change) conflict(ctx context.Context, out, stays *usage.Fact) error {
-	_, err := c.tx.ExecContext(ctx, "INSERT INTO conflicts VALUES (?, ?, ?, ?, ?)", out.Identity[:],
-		appendFact(nil, out, c.texts.id), appendFact(nil, stays, c.texts.id), stays.Key[:], out.Received)
+// judge says what out is beside the one that stays.
+func judge(out, stays *usage.Fact) usage.Verdict {
+	if out.Content == stays.Content {
+		return usage.Duplicate
+	}
+	return usage.Conflict
+}
+
+// keepOut keeps and counts a fact beside the one that stays. It is kept for
+// ever, since one that comes by another journal may change the verdict.
+func (c *change) keepOut(ctx context.Context, out, stays *usage.Fact) error {
+	v := judge(out, stays)
+	c.tally(out, v, 1)
+	return c.writeOut(ctx, out, stays, v)
+}
+
+func (c *change) writeOut(ctx context.Context, out, stays *usage.Fact, v usage.Verdict) error {
+	var kept []byte
+	if v == usage.Conflict {
+		kept = appendFact(nil, stays, c.texts.id)
+	}
+	_, err := c.stmt.keepOut.ExecContext(ctx, out.Identity[:], out.Received, out.Origin, out.Seq, out.Index,
+		string(v), appendFact(nil, out, c.texts.id), kept)
 	return err
 }
 
-// write stores a changed group: its records, their index entries, and the
-// difference in the totals.
+// rejudge gives those that were kept out before their verdict beside the one
+// that stays now.
+func (c *change) rejudge(ctx context.Context, stays *usage.Fact) error {
+	var list []usage.Fact
+	var verdicts []usage.Verdict
+	if err := each(ctx, c.tx, "SELECT verdict, fact FROM kept_out WHERE identity = ?", []any{stays.Identity[:]}, func(scan scanFunc) error {
+		var verdict string
+		var blob []byte
+		if err := scan(&verdict, &blob); err != nil {
+			return err
+		}
+		facts, err := readFacts(blob, c.texts.text)
+		list, verdicts = append(list, facts...), append(verdicts, usage.Verdict(verdict))
+		return err
+	}); err != nil {
+		return err
+	}
+	for i := range list {
+		c.tally(&list[i], verdicts[i], -1)
+		if err := c.keepOut(ctx, &list[i], stays); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// write prepares the rows of a changed group: its records, their index entries,
+// and the difference in the totals.
 func (c *change) write(ctx context.Context, g *group) error {
 	if !g.changed {
 		return nil
@@ -300,7 +320,7 @@ func (c *change) write(ctx context.Context, g *group) error {
 		c.total(&g.before[i], -1)
 	}
 	if g.id != 0 {
-		if err := c.erase(ctx, g.id); err != nil {
+		if _, err := c.stmt.erase.ExecContext(ctx, g.id); err != nil {
 			return err
 		}
 	}
@@ -308,38 +328,32 @@ func (c *change) write(ctx context.Context, g *group) error {
 	if len(records) == 0 {
 		return nil
 	}
-	parent, stmt := g.id, c.stmt.replaceRecord
+	parent := g.id
 	if parent == 0 {
 		c.nextID++
-		parent, stmt = c.nextID, c.stmt.insertRecord
+		parent = c.nextID
 	}
 	for i := range records {
 		id := parent
 		if i > 0 {
 			c.nextID++
-			id, stmt = c.nextID, c.stmt.insertRecord
+			id = c.nextID
 		}
-		if err := c.writeRecord(ctx, stmt, id, parent, &records[i]); err != nil {
+		if err := c.addRecord(ctx, id, parent, &records[i]); err != nil {
 			return err
 		}
 		c.total(&records[i], 1)
 	}
-	return c.index(ctx, parent, g.facts)
+	c.index(parent, g.facts)
+	return nil
 }
 
-// erase takes the rows of a group out; index entries that point to its first
-// row stay right, since that row is written again, or find nothing there.
-func (c *change) erase(ctx context.Context, id int64) error {
-	_, err := c.tx.ExecContext(ctx, "DELETE FROM records WHERE id = ?1 OR parent = ?1", id)
-	return err
-}
-
-func (c *change) writeRecord(ctx context.Context, stmt *sql.Stmt, id, parent int64, r *usage.Record) error {
+func (c *change) addRecord(ctx context.Context, id, parent int64, r *usage.Record) error {
 	var above any
 	if id != parent {
 		above = parent
 	}
-	dim, err := c.dim(ctx, r)
+	dim, err := c.dim(ctx, r.TotalKey())
 	if err != nil {
 		return err
 	}
@@ -351,23 +365,18 @@ func (c *change) writeRecord(ctx context.Context, stmt *sql.Stmt, id, parent int
 	if err != nil {
 		return err
 	}
-	if trace == nil {
-		trace = []byte{}
-	}
 	q := r.Quantities
-	_, err = stmt.ExecContext(ctx, id, above, r.Key[:], r.Time, r.Start, r.End, dim, r.RequestID, trace,
+	c.rows.records = append(c.rows.records, recordRow{id, [...]any{
+		id, above, r.Key[:], r.Time, r.Start, r.End, dim, r.RequestID, trace,
 		q.Get(usage.InputTokens), q.Get(usage.CachedInputTokens), q.Get(usage.OutputTokens), q.Get(usage.ReasoningTokens), q.Get(usage.Requests),
-		strings.Join(r.Flags, ","), blob)
-	return err
+		strings.Join(r.Flags, ","), blob,
+	}})
+	return nil
 }
 
-func (c *change) dim(ctx context.Context, r *usage.Record) (int64, error) {
-	k := r.TotalKey()
+// dim is the number of what records share but for the bucket.
+func (c *change) dim(ctx context.Context, k usage.TotalKey) (int64, error) {
 	k.Bucket = 0
-	return c.dimID(ctx, k)
-}
-
-func (c *change) dimID(ctx context.Context, k usage.TotalKey) (int64, error) {
 	if id, ok := c.dims[k]; ok {
 		return id, nil
 	}
@@ -379,91 +388,20 @@ func (c *change) dimID(ctx context.Context, k usage.TotalKey) (int64, error) {
 }
 
 // index makes the group's facts findable by identity, trace, request id and key.
-func (c *change) index(ctx context.Context, id int64, facts []usage.Fact) error {
+func (c *change) index(id int64, facts []usage.Fact) {
 	for i := range facts {
 		f := &facts[i]
-		hour, trace, identity := hourOf(f), traceOf(f), identityOf(f)
-		if _, err := c.stmt.addTrace.ExecContext(ctx, hour, trace, identity, id); err != nil {
-			return err
-		}
-		c.see(trace, identity)
+		hour, identity := hourOf(f), identityOf(f)
+		seen := c.seen.hour(hour)
+		c.rows.traces = append(c.rows.traces, [4]int64{hour, traceOf(f), identity, id})
+		seen.add(identityEntry(identity))
 		if i == 0 {
-			if _, err := c.stmt.addKey.ExecContext(ctx, hour, first8(f.Key), id); err != nil {
-				return err
-			}
-			c.see(first8(f.Key), 0)
+			key := first8(f.Key)
+			c.rows.keys = append(c.rows.keys, [3]int64{hour, key, id})
+			seen.add(keyEntry(key))
 		}
-		if f.RequestID == "" {
-			continue
-		}
-		if _, err := c.stmt.addRequest.ExecContext(ctx, hour, requestOf(f.RequestID), id); err != nil {
-			return err
+		if f.RequestID != "" {
+			c.rows.requests = append(c.rows.requests, [3]int64{hour, requestOf(f.RequestID), id})
 		}
 	}
-	return nil
-}
-
-func (c *change) total(r *usage.Record, sign int64) {
-	k := r.TotalKey()
-	q := c.totals[k]
-	for _, x := range r.Quantities {
-		q.Add(x.Name, sign*x.Amount)
-	}
-	c.totals[k] = q
-}
-
-// finish writes totals, verdicts, texts and the position.
-func (c *change) finish(ctx context.Context, origin string, through uint64) error {
-	for _, k := range slices.SortedFunc(maps.Keys(c.totals), compareTotals) {
-		if err := c.addTotal(ctx, k, c.totals[k]); err != nil {
-			return err
-		}
-	}
-	for t, n := range c.verdicts {
-		if _, err := c.tx.ExecContext(ctx, `INSERT INTO verdicts VALUES (?, ?, ?, ?)
-			ON CONFLICT DO UPDATE SET amount = amount + excluded.amount`, t.Origin, t.Producer, t.Verdict, n); err != nil {
-			return err
-		}
-	}
-	first := len(c.texts.ids) - len(c.texts.fresh) + 1
-	for i, text := range c.texts.fresh {
-		if _, err := c.tx.ExecContext(ctx, "INSERT INTO texts VALUES (?, ?)", first+i, []byte(text)); err != nil {
-			return err
-		}
-	}
-	c.texts.fresh = nil
-	_, err := c.tx.ExecContext(ctx, "INSERT INTO positions VALUES (?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq", origin, through)
-	return err
-}
-
-func compareTotals(a, b usage.TotalKey) int {
-	return cmp.Or(cmp.Compare(a.Bucket, b.Bucket), strings.Compare(a.Customer, b.Customer), strings.Compare(a.Model, b.Model))
-}
-
-var columns = []string{usage.InputTokens, usage.CachedInputTokens, usage.OutputTokens, usage.ReasoningTokens, usage.Requests}
-
-func (c *change) addTotal(ctx context.Context, k usage.TotalKey, q usage.Quantities) error {
-	bucket := k.Bucket
-	k.Bucket = 0
-	dim, err := c.dimID(ctx, k)
-	if err != nil {
-		return err
-	}
-	if _, err := c.tx.ExecContext(ctx, `INSERT INTO totals VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
-		input_tokens = input_tokens + excluded.input_tokens, cached_input_tokens = cached_input_tokens + excluded.cached_input_tokens,
-		output_tokens = output_tokens + excluded.output_tokens, reasoning_tokens = reasoning_tokens + excluded.reasoning_tokens,
-		requests = requests + excluded.requests`, bucket, dim,
-		q.Get(columns[0]), q.Get(columns[1]), q.Get(columns[2]), q.Get(columns[3]), q.Get(columns[4])); err != nil {
-		return err
-	}
-	for _, x := range q {
-		if slices.Contains(columns, x.Name) {
-			continue
-		}
-		if _, err := c.tx.ExecContext(ctx, `INSERT INTO other_totals VALUES (?, ?, ?, ?)
-			ON CONFLICT DO UPDATE SET amount = amount + excluded.amount`, bucket, dim, x.Name, x.Amount); err != nil {
-			return err
-		}
-	}
-	return nil
 }

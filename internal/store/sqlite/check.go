@@ -52,7 +52,7 @@ const maxProblems = 100
 func (r *Reader) Check(ctx context.Context) ([]Problem, error) {
 	var all []Problem
 	var files []string
-	days, err := r.days(usage.Range{})
+	days, err := listDays(r.dir)
 	if err != nil {
 		return nil, err
 	}

@@ -3,11 +3,9 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"encoding/binary"
 	"errors"
 	"fmt"
-
-	"github.com/bits-and-blooms/bloom/v3"
+	"strings"
 
 	"github.com/tollkeeper/tollkeeper/internal/usage"
 )
@@ -20,53 +18,16 @@ type dayFile struct {
 	dims      map[usage.TotalKey]int64 // Bucket left 0
 	nextDim   int64
 	nextID    int64
-	seen      *bloom.BloomFilter // identities and keys that the file holds
-	seenCount uint               // entries in seen
-	seenRoom  uint               // entries it was made for
+	seen      filters // identities and keys that the file holds
 	stmt      statements
+	// soft says that the file was changed since it was last hardened.
+	soft bool
 }
 
 type statements struct {
-	insertRecord, replaceRecord, addTrace, addKey, addRequest *sql.Stmt
-	identity, identityAnywhere, key, record                   *sql.Stmt
-}
-
-// texts numbers repeated texts. Numbers given in a transaction that was rolled
-// back are forgotten with the day file itself.
-type texts struct {
-	ids   map[string]uint64
-	byID  map[uint64]string
-	fresh []string // not yet written, numbered consecutively up to len(ids)
-}
-
-func newTexts() *texts { return &texts{ids: map[string]uint64{}, byID: map[uint64]string{}} }
-
-func (t *texts) id(s string) uint64 {
-	id, ok := t.ids[s]
-	if !ok {
-		id = uint64(len(t.ids) + 1)
-		t.ids[s], t.byID[id] = id, s
-		t.fresh = append(t.fresh, s)
-	}
-	return id
-}
-
-func (t *texts) text(id uint64) (string, bool) {
-	s, ok := t.byID[id]
-	return s, ok
-}
-
-// load reads the numbered texts of a file.
-func (t *texts) load(ctx context.Context, db querier) error {
-	return each(ctx, db, "SELECT id, text FROM texts", nil, func(scan scanFunc) error {
-		var id uint64
-		var text []byte
-		if err := scan(&id, &text); err != nil {
-			return err
-		}
-		t.ids[string(text)], t.byID[id] = id, string(text)
-		return nil
-	})
+	insertRecord, insertRecords                                              *sql.Stmt
+	addTrace, addTraces, addKey, addKeys, addRequest, addRequests            *sql.Stmt
+	identity, identityAnywhere, key, record, erase, keepOut, total, dayTotal *sql.Stmt
 }
 
 type querier interface {
@@ -89,15 +50,6 @@ func each(ctx context.Context, db querier, query string, args []any, fn func(sca
 	}
 	return rows.Err()
 }
-
-const (
-	// bloomSlack is the least number of entries a filter is made for. It is made
-	// anew, twice as large as what the file holds, when it is full.
-	bloomSlack = 1 << 20
-	// bloomWrong is the part of new entries that the filter takes for known ones:
-	// each costs a search, 1 % for ten bits an entry.
-	bloomWrong = 0.01
-)
 
 func openDay(ctx context.Context, path string) (*dayFile, error) {
 	db, err := open(ctx, path, daySchema, true)
@@ -130,69 +82,72 @@ func (d *dayFile) load(ctx context.Context) (err error) {
 	if err := d.db.QueryRowContext(ctx, "SELECT coalesce(max(id), 0) FROM records").Scan(&d.nextID); err != nil {
 		return err
 	}
-	if err := d.fillSeen(ctx); err != nil {
+	if err := d.seen.load(ctx, d.db); err != nil {
 		return err
 	}
 	return d.prepare(ctx)
 }
 
 func loadPositions(ctx context.Context, db querier) (map[string]uint64, error) {
-	positions := map[string]uint64{}
-	return positions, each(ctx, db, "SELECT origin, seq FROM positions", nil, func(scan scanFunc) error {
+	return loadSeqs(ctx, db, "SELECT origin, seq FROM positions")
+}
+
+func loadSeqs(ctx context.Context, db querier, query string) (map[string]uint64, error) {
+	out := map[string]uint64{}
+	return out, each(ctx, db, query, nil, func(scan scanFunc) error {
 		var origin string
 		var seq uint64
 		err := scan(&origin, &seq)
-		positions[origin] = seq
+		out[origin] = seq
 		return err
 	})
 }
 
-// fillSeen makes the filter from the indexes, which are read in their order.
-func (d *dayFile) fillSeen(ctx context.Context) error {
-	d.seenCount, d.seenRoom = 0, uint(4*d.nextID)+bloomSlack
-	d.seen = bloom.NewWithEstimates(d.seenRoom, bloomWrong)
-	add := func(scan scanFunc) error {
-		var a, b int64
-		if err := scan(&a, &b); err != nil {
-			return err
-		}
-		d.see(a, b)
-		return nil
-	}
-	if err := each(ctx, d.db, "SELECT trace, identity FROM by_trace", nil, add); err != nil {
-		return err
-	}
-	return each(ctx, d.db, "SELECT key, 0 FROM by_key", nil, add)
-}
+const recordColumns = `(id, parent, key, time, started, ended, dim, request_id, trace, input_tokens, cached_input_tokens,
+	output_tokens, reasoning_tokens, requests, flags, facts)`
 
-func (d *dayFile) see(a, b int64) {
-	d.seen.Add(pair(a, b))
-	d.seenCount++
-}
+// Rows of one statement: enough that its overhead does not count, few enough
+// that what does not fill one is soon written one by one.
+const (
+	recordRows = 16
+	indexRows  = 64
+)
 
-func pair(a, b int64) []byte {
-	var buf [16]byte
-	binary.BigEndian.PutUint64(buf[:8], uint64(a))
-	binary.BigEndian.PutUint64(buf[8:], uint64(b))
-	return buf[:]
+// rows is "(?,?,…),(?,?,…)".
+func rows(columns, n int) string {
+	row := "(" + strings.TrimSuffix(strings.Repeat("?,", columns), ",") + ")"
+	return strings.TrimSuffix(strings.Repeat(row+",", n), ",")
 }
 
 func (d *dayFile) prepare(ctx context.Context) (err error) {
-	const columns = `(id, parent, key, time, started, ended, dim, request_id, trace, input_tokens, cached_input_tokens,
-		output_tokens, reasoning_tokens, requests, flags, facts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	const sums = ` VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+		input_tokens = input_tokens + excluded.input_tokens, cached_input_tokens = cached_input_tokens + excluded.cached_input_tokens,
+		output_tokens = output_tokens + excluded.output_tokens, reasoning_tokens = reasoning_tokens + excluded.reasoning_tokens,
+		requests = requests + excluded.requests`
+	const record, trace, key, request = "INSERT INTO records " + recordColumns + " VALUES ", "INSERT OR IGNORE INTO by_trace VALUES ",
+		"INSERT OR IGNORE INTO by_key VALUES ", "INSERT OR IGNORE INTO by_request VALUES "
 	for _, p := range []struct {
 		stmt  **sql.Stmt
 		query string
 	}{
-		{&d.stmt.insertRecord, "INSERT INTO records " + columns},
-		{&d.stmt.replaceRecord, "REPLACE INTO records " + columns},
-		{&d.stmt.addTrace, "INSERT OR IGNORE INTO by_trace VALUES (?, ?, ?, ?)"},
-		{&d.stmt.addKey, "INSERT OR IGNORE INTO by_key VALUES (?, ?, ?)"},
-		{&d.stmt.addRequest, "INSERT OR IGNORE INTO by_request VALUES (?, ?, ?)"},
+		{&d.stmt.insertRecord, record + rows(16, 1)},
+		{&d.stmt.insertRecords, record + rows(16, recordRows)},
+		{&d.stmt.addTrace, trace + rows(4, 1)},
+		{&d.stmt.addTraces, trace + rows(4, indexRows)},
+		{&d.stmt.addKey, key + rows(3, 1)},
+		{&d.stmt.addKeys, key + rows(3, indexRows)},
+		{&d.stmt.addRequest, request + rows(3, 1)},
+		{&d.stmt.addRequests, request + rows(3, indexRows)},
 		{&d.stmt.identity, "SELECT record FROM by_trace WHERE hour = ? AND trace = ? AND identity = ?"},
 		{&d.stmt.identityAnywhere, hours("SELECT record FROM by_trace WHERE hour IN (%s) AND trace = ? AND identity = ?")},
 		{&d.stmt.key, "SELECT record FROM by_key WHERE hour = ? AND key = ?"},
 		{&d.stmt.record, "SELECT facts FROM records WHERE id = ?1 OR parent = ?1 ORDER BY id"},
+		// Index entries that point to a group's first row stay right: that row is
+		// written again, or there is nothing to find.
+		{&d.stmt.erase, "DELETE FROM records WHERE id = ?1 OR parent = ?1"},
+		{&d.stmt.keepOut, "INSERT OR REPLACE INTO kept_out VALUES (?, ?, ?, ?, ?, ?, ?, ?)"},
+		{&d.stmt.total, "INSERT INTO totals" + sums},
+		{&d.stmt.dayTotal, "INSERT INTO day_totals" + sums},
 	} {
 		if *p.stmt, err = d.db.PrepareContext(ctx, p.query); err != nil { //nolint:sqlclosecheck // closed with the file
 			return err
@@ -201,9 +156,6 @@ func (d *dayFile) prepare(ctx context.Context) (err error) {
 	return nil
 }
 
-// anyHour stands for the hour of what has none of its own; see hourOf.
-const anyHour = -1
-
 // hours puts the hours of a day, and anyHour, into an IN list: the index starts
 // with the hour, so a search in all of them is 25 short ones.
 func hours(query string) string {
@@ -211,4 +163,28 @@ func hours(query string) string {
 	return fmt.Sprintf(query, list)
 }
 
-func (d *dayFile) close() error { return d.db.Close() }
+// harden returns when all that the file holds is on the disk.
+func (d *dayFile) harden(ctx context.Context) error {
+	if !d.soft {
+		return nil
+	}
+	err := durably(ctx, d.db, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "UPDATE meta SET value = value + 1 WHERE name = 'hardened'")
+		return err
+	})
+	d.soft = d.soft && err != nil
+	return err
+}
+
+// close keeps the filters, so that opening is quick, and hardens the file.
+func (d *dayFile) close(ctx context.Context) error {
+	var err error
+	if d.seen.unsealed() {
+		d.soft = true
+		err = transact(ctx, d.db, func(tx *sql.Tx) error { return d.seen.save(ctx, tx, true) })
+	}
+	return errors.Join(err, d.harden(ctx), d.db.Close())
+}
+
+// abandon closes a file whose writer in memory may not be what is in it.
+func (d *dayFile) abandon() error { return d.db.Close() }

@@ -78,12 +78,12 @@ func (d *dayTotals) after(at map[string]uint64) bool {
 func (r *Reader) readDays(ctx context.Context, at map[string]uint64, ranges []usage.Range, customers []string, read map[int64]*dayTotals) (bool, error) {
 	days := map[int64][]int{}
 	for i, in := range ranges {
-		list, err := r.days(in)
+		list, err := r.files(ctx, in)
 		if err != nil {
 			return false, err
 		}
-		for _, day := range list {
-			days[day] = append(days[day], i)
+		for _, f := range list {
+			days[f.day] = append(days[f.day], i)
 		}
 	}
 	order := make([]int64, 0, len(days))
@@ -134,7 +134,7 @@ func (r *Reader) readDay(ctx context.Context, day int64, ranges []usage.Range, w
 			args = append(args, c)
 		}
 		d.sums[i] = map[usage.TotalKey]usage.Quantities{}
-		if err := sumTotals(ctx, tx, "0", where, args, d.sums[i]); err != nil {
+		if err := sumTotals(ctx, tx, "totals", "0", where, args, d.sums[i]); err != nil {
 			return nil, err
 		}
 		if err := sumOthers(ctx, tx, "0", where, args, d.sums[i]); err != nil {

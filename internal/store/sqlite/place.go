@@ -9,22 +9,25 @@ import (
 
 // Where a fact stands in the index tables.
 
-// hourOf is the hour of the day in which the index looks for the fact. A
-// record whose facts may lie in several hours, a beam search or one of a
-// replaced time, has none.
+// anyHour stands for the hour of what has none of its own; see hourOf.
+const anyHour = -1
+
+// hourOf is the hour of the day in which the index looks for the fact and for
+// its key: that of the time that the key fixes. The facts of a beam search, of
+// which the key fixes the day, have none, nor have events.
 func hourOf(f *usage.Fact) int64 {
-	if f.Shape == usage.ShapeBeam || !f.StableDay() {
+	if f.Domain == usage.DomainEvent || (f.Shape == usage.ShapeBeam && f.RecordID() == "") {
 		return anyHour
 	}
 	const hour = 3_600_000_000_000
-	h := f.Time / hour % 24
+	h := f.OwnTime() / hour % 24
 	if h < 0 {
 		h += 24
 	}
 	return h
 }
 
-// traceOf is the trace's place: its first eight bytes as a number, or those of
+// traceOf is the trace's place: its last eight bytes as a number, or those of
 // the identity for what has no trace.
 func traceOf(f *usage.Fact) int64 {
 	if n, ok := traceNumber(f.Trace); ok {
@@ -34,8 +37,11 @@ func traceOf(f *usage.Fact) int64 {
 }
 
 func traceNumber(trace string) (int64, bool) {
-	raw, err := hex.DecodeString(trace)
-	if err != nil || len(raw) != 16 {
+	var raw [16]byte
+	if len(trace) != hex.EncodedLen(len(raw)) {
+		return 0, false
+	}
+	if _, err := hex.Decode(raw[:], []byte(trace)); err != nil {
 		return 0, false
 	}
 	return int64(binary.BigEndian.Uint64(raw[8:])), true

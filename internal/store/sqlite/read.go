@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"database/sql"
@@ -16,7 +17,7 @@ import (
 )
 
 // Reader reads a projection, also beside the process that writes it. Each
-// answer is consistent by day.
+// answer is consistent by day; TotalsAt is as a whole.
 type Reader struct {
 	dir string
 	mu  sync.Mutex
@@ -49,50 +50,80 @@ func (r *Reader) file(ctx context.Context, name, schema string) (*sql.DB, error)
 		return db, nil
 	}
 	db, err := open(ctx, filepath.Join(r.dir, name), schema, false)
-	if err == nil {
-		r.dbs[name] = db
-	}
-	return db, err
-}
-
-// days lists the days that may hold records of the range, in order. Records of
-// pinned days are rare and lie at most a few days beside their time, so one day
-// on each side is looked at too.
-func (r *Reader) days(in usage.Range) ([]int64, error) {
-	entries, err := os.ReadDir(r.dir)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err != nil {
 		return nil, err
 	}
-	var days []int64
-	for _, e := range entries {
-		day, ok := dayOf(e.Name())
-		if !ok || (in.From != 0 && day < usage.DayOf(in.From)-1) || (in.To != 0 && day > usage.DayOf(in.To)+1) {
-			continue
-		}
-		days = append(days, day)
-	}
-	slices.Sort(days)
-	return days, nil
+	r.dbs[name] = db
+	return db, nil
 }
 
-// eachDay calls fn for the file of each day of the range, in order.
+// file is the file of a day, and the days in which the times of its records
+// may lie.
+type file struct {
+	day         int64
+	first, last int64
+}
+
+// files lists the files that may hold records of the range, in order: those of
+// its days, and those in which a record of its days strayed.
+func (r *Reader) files(ctx context.Context, in usage.Range) ([]file, error) {
+	days, err := listDays(r.dir)
+	if err != nil {
+		return nil, err
+	}
+	strays := map[stray]bool{}
+	if db, err := r.indexFile(ctx); err != nil {
+		return nil, err
+	} else if db != nil {
+		if strays, err = loadStrays(ctx, db); err != nil {
+			return nil, explain(err)
+		}
+	}
+	within := func(day int64) bool {
+		return (in.From == 0 || day >= usage.DayOf(in.From)) && (in.To == 0 || day <= usage.DayOf(in.To-1))
+	}
+	out := make([]file, 0, len(days))
+	for _, day := range days {
+		f, found := file{day, day, day}, within(day)
+		for s := range strays {
+			if s.day == day {
+				f.first, f.last = min(f.first, s.other), max(f.last, s.other)
+				found = found || within(s.other)
+			}
+		}
+		if found {
+			out = append(out, f)
+		}
+	}
+	return out, nil
+}
+
+// eachDay calls fn for each file of the range, in order.
 func (r *Reader) eachDay(ctx context.Context, in usage.Range, fn func(db *sql.DB) error) error {
-	days, err := r.days(in)
+	files, err := r.files(ctx, in)
 	if err != nil {
 		return err
 	}
-	for _, day := range days {
-		name := dayName(day)
-		db, err := r.file(ctx, name+".db", daySchema)
-		if errors.Is(err, errUnmade) {
-			continue
+	for _, f := range files {
+		if err := r.inDay(ctx, f.day, fn); err != nil {
+			return err
 		}
-		if err == nil {
-			err = fn(db)
-		}
-		if err != nil {
-			return fmt.Errorf("usage of %s: %w", name, explain(err))
-		}
+	}
+	return nil
+}
+
+// inDay calls fn with the file of a day, unless it is just being made.
+func (r *Reader) inDay(ctx context.Context, day int64, fn func(db *sql.DB) error) error {
+	name := dayName(day)
+	db, err := r.file(ctx, name+".db", daySchema)
+	if errors.Is(err, errUnmade) {
+		return nil
+	}
+	if err == nil {
+		err = fn(db)
+	}
+	if err != nil {
+		return fmt.Errorf("usage of %s: %w", name, explain(err))
 	}
 	return nil
 }
@@ -182,15 +213,22 @@ func (r *Reader) Totals(ctx context.Context, in usage.Range, step int64) ([]usag
 	if step > 0 {
 		bucket = fmt.Sprintf("bucket / %d * %d", step, step)
 	}
+	table := "totals"
+	if wholeDays(in.From) && wholeDays(in.To) && step%86400 == 0 {
+		table = "day_totals"
+	}
 	sums := map[usage.TotalKey]usage.Quantities{}
 	err := r.eachDay(ctx, in, func(db *sql.DB) error {
-		if err := sumTotals(ctx, db, bucket, where, args, sums); err != nil {
+		if err := sumTotals(ctx, db, table, bucket, where, args, sums); err != nil {
 			return err
 		}
 		return sumOthers(ctx, db, bucket, where, args, sums)
 	})
 	return totalsOf(sums), err
 }
+
+// wholeDays tells whether a bound lies at the start of a UTC day, or is open.
+func wholeDays(ns int64) bool { return ns%(86400*1e9) == 0 }
 
 // within is the condition that a bucket lies in a range.
 func within(in usage.Range) (where string, args []any) {
@@ -220,10 +258,11 @@ func totalsOf(sums map[usage.TotalKey]usage.Quantities) []usage.Total {
 
 const dimColumns = "customer, project, key, rule, model, service, grade"
 
-func sumTotals(ctx context.Context, db querier, bucket, where string, args []any, sums map[usage.TotalKey]usage.Quantities) error {
+// sumTotals adds up a table of quarter hours, or of days.
+func sumTotals(ctx context.Context, db querier, table, bucket, where string, args []any, sums map[usage.TotalKey]usage.Quantities) error {
 	query := "SELECT b, " + dimColumns + ", i, ci, o, ro, n FROM (SELECT " + bucket + ` AS b, dim, sum(input_tokens) AS i,
 		sum(cached_input_tokens) AS ci, sum(output_tokens) AS o, sum(reasoning_tokens) AS ro, sum(requests) AS n
-		FROM totals WHERE true` + where + ` GROUP BY b, dim) JOIN dims ON dims.id = dim`
+		FROM ` + table + ` WHERE true` + where + ` GROUP BY b, dim) JOIN dims ON dims.id = dim`
 	return each(ctx, db, query, args, func(scan scanFunc) error {
 		var k usage.TotalKey
 		var n [5]int64
@@ -263,22 +302,35 @@ func (r *Reader) Records(ctx context.Context, f usage.RecordFilter) ([]usage.Rec
 	if limit <= 0 {
 		limit = usage.DefaultLimit
 	}
+	files, err := r.files(ctx, f.Range)
+	if err != nil {
+		return nil, err
+	}
+	// By the earliest time that a file may hold, so that a list that is full is the
+	// earliest there are.
+	slices.SortStableFunc(files, func(a, b file) int { return cmp.Compare(a.first, b.first) })
 	var out []usage.Record
-	err := r.eachDay(ctx, f.Range, func(db *sql.DB) error {
-		if len(out) >= limit {
-			return nil
+	for _, x := range files {
+		if len(out) >= limit && usage.DayOf(out[limit-1].Time) < x.first {
+			break
 		}
-		query, args := recordQuery(f)
-		found, err := readRecords(ctx, db, query, append(args, limit-len(out)))
-		for i := range found {
-			if selects(f, &found[i]) {
-				out = append(out, found[i])
+		if err := r.inDay(ctx, x.day, func(db *sql.DB) error {
+			query, args := recordQuery(f)
+			found, err := readRecords(ctx, db, query, append(args, limit))
+			for i := range found {
+				if selects(f, &found[i]) {
+					out = append(out, found[i])
+				}
 			}
+			return err
+		}); err != nil {
+			return nil, err
 		}
-		return err
-	})
-	slices.SortStableFunc(out, func(a, b usage.Record) int { return cmp.Compare(a.Time, b.Time) })
-	return out, err
+		slices.SortStableFunc(out, func(a, b usage.Record) int {
+			return cmp.Or(cmp.Compare(a.Time, b.Time), bytes.Compare(a.Key[:], b.Key[:]))
+		})
+	}
+	return out[:min(len(out), limit)], nil
 }
 
 // recordQuery finds candidates by the best index; selects decides.
@@ -313,7 +365,7 @@ func recordQuery(f usage.RecordFilter) (string, []any) {
 		where = append(where, "false")
 	}
 	where = append(where, "true")
-	return "SELECT parent, key, facts FROM records WHERE " + strings.Join(where, " AND ") + " ORDER BY time LIMIT ?", args
+	return "SELECT parent, key, facts FROM records WHERE " + strings.Join(where, " AND ") + " ORDER BY time, key LIMIT ?", args
 }
 
 func selects(f usage.RecordFilter, r *usage.Record) bool {
@@ -359,30 +411,32 @@ func contains(in usage.Range, at int64) bool {
 }
 
 // Conflicts lists the observations that were kept out and whose time lies in
-// the range, by day and then as they came.
+// the range, in the order of their positions.
 func (r *Reader) Conflicts(ctx context.Context, in usage.Range) ([]usage.ConflictPair, error) {
 	var out []usage.ConflictPair
 	err := r.eachDay(ctx, in, func(db *sql.DB) error {
 		words := newTexts()
-		if err := words.load(ctx, db); err != nil {
-			return err
-		}
-		return each(ctx, db, "SELECT fact, kept FROM conflicts ORDER BY rowid", nil, func(scan scanFunc) error {
+		return each(ctx, db, "SELECT fact, kept FROM kept_out WHERE verdict = 'conflict'", nil, func(scan scanFunc) error {
 			var fact, kept []byte
 			if err := scan(&fact, &kept); err != nil {
 				return err
 			}
+			if len(words.byID) == 0 { // now, so that none came after the rows
+				if err := words.load(ctx, db); err != nil {
+					return err
+				}
+			}
 			facts, err := readFacts(slices.Concat(fact, kept), words.text)
-			if err != nil {
-				return err
+			if err != nil || len(facts) != 2 {
+				return errors.Join(errCorrupt, err)
 			}
-			if !contains(in, facts[0].Time) {
-				return nil
+			if contains(in, facts[0].Time) {
+				record := usage.Record{Key: facts[1].Key}
+				out = append(out, usage.ConflictPair{Fact: facts[0], Kept: facts[1].Position, KeptRecord: record.ID()})
 			}
-			record := usage.Record{Key: facts[1].Key}
-			out = append(out, usage.ConflictPair{Fact: facts[0], Kept: facts[1].Position, KeptRecord: record.ID()})
 			return nil
 		})
 	})
+	slices.SortFunc(out, func(a, b usage.ConflictPair) int { return a.Fact.Compare(b.Fact.Position) })
 	return out, err
 }

@@ -2,9 +2,9 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,9 +18,14 @@ import (
 const (
 	indexFile = "index.db"
 	dayLayout = "2006-01-02"
-	// maxOpenDays bounds the files that are open for writing. A batch seldom
-	// touches more than two days, a replay goes through them in order.
-	maxOpenDays = 8
+	// maxOpenDays bounds the files that are open for writing, each with its page
+	// cache. A batch seldom touches more than two days, a replay goes through them
+	// in order.
+	maxOpenDays = 4
+	// checkpointAfter is the number of facts and entries after which the next run
+	// need not read them again: it is some seconds of work, and the fsyncs of a
+	// checkpoint are few.
+	checkpointAfter = 200_000
 )
 
 // Store is the one writer of a usage projection. Its methods may be called
@@ -28,56 +33,49 @@ const (
 type Store struct {
 	*Reader
 	mu    sync.Mutex
-	index *sql.DB
+	index *index
 	days  map[int64]*dayFile
 	used  []int64 // open days, least recently used first
-	pins  map[usage.Hash]int64
+	since int     // facts and entries since the last checkpoint
 }
 
 // Open opens or makes the projection in dir for writing. The caller sees to it
 // that there is one writer (the journal's lock does). ErrStale: rebuild it.
+//
+// A day's file that is gone is made again: then every journal is to be read
+// from its start, and the files that are there skip what they have.
 func Open(ctx context.Context, dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, err
 	}
-	index, err := open(ctx, filepath.Join(dir, indexFile), indexSchema, true)
+	present, err := listDays(dir)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{index: index, days: map[int64]*dayFile{}, pins: map[usage.Hash]int64{}}
-	if err := s.start(ctx, dir); err != nil {
-		return nil, errors.Join(err, index.Close())
+	if _, err := os.Stat(filepath.Join(dir, indexFile)); errors.Is(err, os.ErrNotExist) && len(present) > 0 {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, indexFile), ErrStale)
 	}
-	return s, nil
-}
-
-func (s *Store) start(ctx context.Context, dir string) error {
-	if err := s.markFold(ctx); err != nil {
-		return err
+	x, err := openIndex(ctx, filepath.Join(dir, indexFile))
+	if err != nil {
+		return nil, err
 	}
-	if err := each(ctx, s.index, "SELECT key, day FROM pins", nil, func(scan scanFunc) error {
-		var key []byte
-		var day int64
-		if err := scan(&key, &day); err != nil {
-			return err
-		}
-		s.pins[usage.Hash(key)] = day
-		return nil
-	}); err != nil {
-		return err
+	missing := slices.ContainsFunc(slices.Collect(maps.Keys(x.days)), func(day int64) bool { return !slices.Contains(present, day) })
+	if err := x.restart(ctx, missing); err != nil {
+		return nil, errors.Join(err, x.db.Close())
 	}
-	var err error
+	s := &Store{index: x, days: map[int64]*dayFile{}}
 	s.Reader, err = OpenReader(ctx, dir)
-	return err
+	return s, err
 }
 
-// markFold writes down which version of the fold makes the projection, and
-// refuses one that another version made.
-func (s *Store) markFold(ctx context.Context) error {
-	if _, err := s.index.ExecContext(ctx, "INSERT OR IGNORE INTO meta VALUES ('fold', ?)", usage.FoldVersion); err != nil {
-		return err
-	}
-	return checkFold(ctx, s.index)
+// Resume says up to which entry the origin's journal need not be read again,
+// and which policy governs what comes behind it, nil when there is none. It may
+// be before the position: what a sudden end of the machine can take away is
+// read again, and skipped where it is still there.
+func (s *Store) Resume(ctx context.Context, origin string) (through uint64, policy []byte, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.index.resume(ctx, origin)
 }
 
 // Apply takes a batch: whole consecutive entries of one journal. It is
@@ -86,31 +84,43 @@ func (s *Store) markFold(ctx context.Context) error {
 func (s *Store) Apply(ctx context.Context, b usage.Batch) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	fresh := map[usage.Hash]int64{}
-	for day, facts := range s.byDay(b.Facts, fresh) {
-		if err := s.applyDay(ctx, day, b, facts); err != nil {
+	days, n, err := s.index.split(ctx, b.Facts)
+	if err != nil {
+		return err
+	}
+	for _, day := range n.days {
+		// Made before it is announced: one that is announced and gone has all read again.
+		if _, err := s.day(ctx, day); err != nil {
 			return fmt.Errorf("usage of %s: %w", dayName(day), err)
 		}
 	}
-	return s.finish(ctx, b, fresh)
+	if err := s.index.announce(ctx, n); err != nil {
+		return err
+	}
+	for _, day := range slices.Sorted(maps.Keys(days)) {
+		if err := s.applyDay(ctx, day, b, days[day]); err != nil {
+			return fmt.Errorf("usage of %s: %w", dayName(day), err)
+		}
+	}
+	if err := s.index.advance(ctx, b); err != nil {
+		return err
+	}
+	s.since += 1 + len(b.Facts)
+	if s.since < checkpointAfter {
+		return nil
+	}
+	return s.checkpoint(ctx)
 }
 
-// byDay splits facts by the UTC day of their records. Where a fact's own time
-// does not say it, the first fact seen of its key does.
-func (s *Store) byDay(facts []usage.Fact, fresh map[usage.Hash]int64) map[int64][]usage.Fact {
-	days := map[int64][]usage.Fact{}
-	for i := range facts {
-		f := &facts[i]
-		day, pinned := s.pins[f.Key]
-		if !pinned {
-			day = usage.DayOf(f.Time)
-			if !f.StableDay() {
-				s.pins[f.Key], fresh[f.Key] = day, day
-			}
+// checkpoint puts all on the disk and says so.
+func (s *Store) checkpoint(ctx context.Context) error {
+	for _, d := range s.days {
+		if err := d.harden(ctx); err != nil {
+			return err
 		}
-		days[day] = append(days[day], *f)
 	}
-	return days
+	s.since = 0
+	return s.index.checkpoint(ctx)
 }
 
 func (s *Store) applyDay(ctx context.Context, day int64, b usage.Batch, facts []usage.Fact) error {
@@ -122,7 +132,7 @@ func (s *Store) applyDay(ctx context.Context, day int64, b usage.Batch, facts []
 		// What was numbered in memory may not be in the file: read it again.
 		delete(s.days, day)
 		s.used = slices.DeleteFunc(s.used, func(x int64) bool { return x == day })
-		return errors.Join(err, d.close())
+		return errors.Join(err, d.abandon())
 	}
 	return nil
 }
@@ -135,15 +145,16 @@ func (s *Store) day(ctx context.Context, day int64) (*dayFile, error) {
 	}
 	if len(s.days) >= maxOpenDays {
 		oldest := s.used[0]
-		s.used = s.used[1:]
 		d := s.days[oldest]
+		s.used = s.used[1:]
 		delete(s.days, oldest)
-		if err := d.close(); err != nil {
+		if err := d.close(ctx); err != nil {
 			return nil, err
 		}
 	}
 	d, err := openDay(ctx, filepath.Join(s.dir, dayName(day)+".db"))
 	if err != nil {
+		s.used = s.used[:len(s.used)-1]
 		return nil, err
 	}
 	s.days[day] = d
@@ -152,68 +163,23 @@ func (s *Store) day(ctx context.Context, day int64) (*dayFile, error) {
 
 func dayName(day int64) string { return time.Unix(day*86400, 0).UTC().Format(dayLayout) }
 
-// finish moves index.db: the pins, what the entries refused, and the position.
-func (s *Store) finish(ctx context.Context, b usage.Batch, fresh map[usage.Hash]int64) error {
-	tx, err := s.index.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	if err := finishIn(ctx, tx, b, fresh); err != nil {
-		return errors.Join(err, tx.Rollback())
-	}
-	return tx.Commit()
-}
-
-func finishIn(ctx context.Context, tx *sql.Tx, b usage.Batch, fresh map[usage.Hash]int64) error {
-	for key, day := range fresh {
-		if _, err := tx.ExecContext(ctx, "INSERT OR IGNORE INTO pins VALUES (?, ?)", key[:], day); err != nil {
-			return err
-		}
-	}
-	positions, err := loadPositions(ctx, tx)
-	if err != nil {
-		return err
-	}
-	for _, n := range b.Counts {
-		if n.Seq <= positions[b.Origin] {
-			continue
-		}
-		if _, err := tx.ExecContext(ctx, `INSERT INTO counts VALUES (?, ?, ?, ?, ?)
-			ON CONFLICT DO UPDATE SET amount = amount + excluded.amount`, b.Origin, n.Producer, n.Verdict, n.Reason, n.Amount); err != nil {
-			return err
-		}
-	}
-	if b.Through <= positions[b.Origin] {
-		return nil
-	}
-	if b.Policy != nil {
-		if _, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO policies VALUES (?, ?)", b.Origin, b.Policy); err != nil {
-			return err
-		}
-	}
-	_, err = tx.ExecContext(ctx, "INSERT OR REPLACE INTO positions VALUES (?, ?)", b.Origin, b.Through)
-	return err
-}
-
-// Policy returns the canonical JSON of the policy that governs the entries
-// behind the origin's position, nil when there is none.
-func (s *Store) Policy(ctx context.Context, origin string) (policy []byte, err error) {
-	err = s.index.QueryRowContext(ctx, "SELECT policy FROM policies WHERE origin = ?", origin).Scan(&policy)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, nil
-	}
-	return policy, err
-}
-
-// Close closes all files. What was applied stays.
+// Close closes all files. What was applied stays, and is on the disk.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	err := errors.Join(s.Reader.Close(), s.index.Close())
-	for _, d := range s.days {
-		err = errors.Join(err, d.close())
+	if s.index == nil {
+		return nil
 	}
-	s.days, s.used = map[int64]*dayFile{}, nil
+	ctx := context.Background()
+	var err error
+	for _, d := range s.days {
+		err = errors.Join(err, d.close(ctx))
+	}
+	if err == nil {
+		err = s.index.checkpoint(ctx)
+	}
+	err = errors.Join(err, s.Reader.Close(), s.index.db.Close())
+	s.index, s.days, s.used = nil, map[int64]*dayFile{}, nil
 	return err
 }
 
@@ -237,6 +203,22 @@ func Remove(dir string) error {
 		}
 	}
 	return nil
+}
+
+// listDays lists the days that have a file, in order; none for a folder that is
+// not there.
+func listDays(dir string) (days []int64, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	for _, e := range entries {
+		if day, ok := dayOf(e.Name()); ok {
+			days = append(days, day)
+		}
+	}
+	slices.Sort(days)
+	return days, nil
 }
 
 // dayOf reads the day out of a file's name.

@@ -1,0 +1,233 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"encoding/binary"
+	"fmt"
+)
+
+// A filter answers "never seen" about the identities and keys of one hour of a
+// day's file, so that a new fact costs no search. It is a Bloom filter in
+// layers, each four times as large as the one before; within a layer all bits
+// of an entry lie in one block of 64 bytes, one cache line.
+//
+// An hour that nothing was added to for a while is sealed: its layers are
+// kept in the file, and the transaction that adds to it again takes them out.
+// So a file that is opened reads the hours that are sealed and scans the index
+// of the few that are not.
+type filter struct {
+	layers []layer
+	sealed bool
+	idle   int // transactions since something was added
+	added  bool
+}
+
+type layer struct {
+	bits    []uint64 // 8 words a block
+	entries int
+}
+
+const (
+	// layerBits a seventh of which an entry sets: one in a hundred new entries is
+	// taken for a known one, and costs a search.
+	entryBits  = 12
+	entryMarks = 7
+	// firstBlocks is the size of the first layer: 8 KiB, for 5,461 entries.
+	firstBlocks = 128
+	// growth is how much larger the next layer is: few layers to ask, and not much
+	// room unused.
+	growth     = 4
+	blockWords = 8
+	// sealAfter is the number of transactions without an addition after which an
+	// hour is sealed. Late spans that come one at a time must not have a megabyte
+	// written each time.
+	sealAfter = 64
+)
+
+func (l *layer) room() int { return len(l.bits) * 64 / entryBits }
+
+// block is where the bits of an entry lie: the upper half of h chooses it.
+func (l *layer) block(h uint64) []uint64 {
+	blocks := uint64(len(l.bits) / blockWords)
+	at := (h >> 32) * blocks >> 32 * blockWords
+	return l.bits[at : at+blockWords : at+blockWords]
+}
+
+// spread makes the bits within the block depend on all of h.
+func spread(h uint64) uint64 { return h * 0x9e3779b97f4a7c15 }
+
+func (l *layer) has(h uint64) bool {
+	block, g := l.block(h), spread(h)
+	for range entryMarks {
+		if block[g>>6&(blockWords-1)]&(1<<(g&63)) == 0 {
+			return false
+		}
+		g >>= 9
+	}
+	return true
+}
+
+func (l *layer) add(h uint64) {
+	block, g := l.block(h), spread(h)
+	for range entryMarks {
+		block[g>>6&(blockWords-1)] |= 1 << (g & 63)
+		g >>= 9
+	}
+	l.entries++
+}
+
+func (f *filter) has(h uint64) bool {
+	for i := range f.layers {
+		if f.layers[i].has(h) {
+			return true
+		}
+	}
+	return false
+}
+
+func (f *filter) add(h uint64) {
+	f.added = true
+	n := len(f.layers)
+	if n == 0 || f.layers[n-1].entries >= f.layers[n-1].room() {
+		blocks := firstBlocks
+		if n > 0 {
+			blocks = len(f.layers[n-1].bits) / blockWords * growth
+		}
+		f.layers = append(f.layers, layer{bits: make([]uint64, blocks*blockWords)})
+		n++
+	}
+	f.layers[n-1].add(h)
+}
+
+// Entries of a filter: an identity's hash, and a key's with one bit turned, since
+// a fact's key may be the hash of its identity.
+func identityEntry(identity int64) uint64 { return uint64(identity) }
+func keyEntry(key int64) uint64           { return uint64(key) ^ 1 }
+
+// filters are those of a day: one for each hour and one for anyHour, which
+// comes first.
+type filters [25]filter
+
+func (fs *filters) hour(hour int64) *filter { return &fs[hour-anyHour] }
+
+// has tells whether the identity may be in any hour.
+func (fs *filters) has(h uint64) bool {
+	for i := range fs {
+		if fs[i].has(h) {
+			return true
+		}
+	}
+	return false
+}
+
+// load reads the sealed hours and scans the others.
+func (fs *filters) load(ctx context.Context, db querier) error {
+	if err := each(ctx, db, "SELECT hour, entries, bits FROM filters ORDER BY hour, layer", nil, func(scan scanFunc) error {
+		var hour int64
+		var entries int
+		var raw sql.RawBytes
+		if err := scan(&hour, &entries, &raw); err != nil {
+			return err
+		}
+		if hour < anyHour || hour-anyHour >= int64(len(fs)) || len(raw) == 0 || len(raw)%(8*blockWords) != 0 {
+			return errCorrupt
+		}
+		f := fs.hour(hour)
+		f.sealed, f.layers = true, append(f.layers, layer{bits: words(raw), entries: entries})
+		return nil
+	}); err != nil {
+		return err
+	}
+	for i := range fs {
+		if !fs[i].sealed {
+			if err := fs[i].scan(ctx, db, int64(i)+anyHour); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// scan fills the filter from the indexes.
+func (f *filter) scan(ctx context.Context, db querier, hour int64) error {
+	for query, entry := range map[string]func(int64) uint64{
+		"SELECT identity FROM by_trace WHERE hour = ?": identityEntry,
+		"SELECT key FROM by_key WHERE hour = ?":        keyEntry,
+	} {
+		if err := each(ctx, db, query, []any{hour}, func(scan scanFunc) error {
+			var n int64
+			if err := scan(&n); err != nil {
+				return err
+			}
+			f.add(entry(n))
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	f.added = false
+	return nil
+}
+
+// save brings the file in line with what a transaction added; all seals every
+// hour, as before closing.
+func (fs *filters) save(ctx context.Context, tx *sql.Tx, all bool) error {
+	for i := range fs {
+		f, hour := &fs[i], int64(i)+anyHour
+		switch {
+		case f.added && f.sealed:
+			f.sealed = false
+			if _, err := tx.ExecContext(ctx, "DELETE FROM filters WHERE hour = ?", hour); err != nil {
+				return err
+			}
+			fallthrough
+		case f.added:
+			f.added, f.idle = false, 0
+		case !f.sealed:
+			f.idle++
+		}
+		if !f.sealed && len(f.layers) > 0 && (all || f.idle >= sealAfter) {
+			if err := f.seal(ctx, tx, hour); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (f *filter) seal(ctx context.Context, tx *sql.Tx, hour int64) error {
+	for i, l := range f.layers {
+		if _, err := tx.ExecContext(ctx, "INSERT INTO filters VALUES (?, ?, ?, ?)", hour, i, l.entries, raw(l.bits)); err != nil {
+			return fmt.Errorf("filter of hour %d: %w", hour, err)
+		}
+	}
+	f.sealed = true
+	return nil
+}
+
+// unsealed tells whether closing has something to keep.
+func (fs *filters) unsealed() bool {
+	for i := range fs {
+		if !fs[i].sealed && len(fs[i].layers) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func raw(words []uint64) []byte {
+	b := make([]byte, 0, 8*len(words))
+	for _, w := range words {
+		b = binary.LittleEndian.AppendUint64(b, w)
+	}
+	return b
+}
+
+func words(raw []byte) []uint64 {
+	out := make([]uint64, len(raw)/8)
+	for i := range out {
+		out[i] = binary.LittleEndian.Uint64(raw[8*i:])
+	}
+	return out
+}

@@ -54,6 +54,7 @@ type Invoice struct {
 	Lines       []InvoiceLine       `json:"lines"`
 	Adjustments []InvoiceAdjustment `json:"adjustments" doc:"what closed periods still owe, or are owed"`
 	LeftOut     []InvoiceLeftOut    `json:"left_out" doc:"usage that is not charged"`
+	Deferred    []InvoiceDeferred   `json:"deferred" doc:"amounts in another currency, left to an invoice in that"`
 	Blocks      []string            `json:"blocks" doc:"of a draft: why it is not closed without a permission"`
 	AsOf        AsOf                `json:"as_of"`
 	Document    Document            `json:"document" doc:"all that the amounts follow from; without white space it is the text that hash is of"`
@@ -93,6 +94,15 @@ type InvoiceLeftOut struct {
 	Quantity string          `json:"quantity"`
 	Used     int64           `json:"used"`
 	Reason   string          `json:"reason"`
+}
+
+// InvoiceDeferred is an amount of a closed period in another currency.
+type InvoiceDeferred struct {
+	Invoice  string          `json:"invoice" doc:"the period's final invoice"`
+	Start    pricing.Instant `json:"start"`
+	End      pricing.Instant `json:"end"`
+	Currency string          `json:"currency"`
+	Amount   string          `json:"amount"`
 }
 
 // Document is an invoice's document: canonical JSON.
@@ -515,7 +525,7 @@ func newInvoice(x *billing.Invoice, document []byte) *Invoice {
 			ID: x.ID, Number: x.Number, State: "draft", Customer: x.Customer.ID, Start: x.Period.Start, End: x.Period.End, TimeZone: x.Period.Zone,
 			Currency: x.Currency.Code, Total: x.Sums.Total, Finalised: x.Finalised,
 		},
-		Book: x.Book.Version, Lines: []InvoiceLine{}, Adjustments: []InvoiceAdjustment{}, LeftOut: []InvoiceLeftOut{}, Blocks: []string{},
+		Book: x.Book.Version, Lines: []InvoiceLine{}, Adjustments: []InvoiceAdjustment{}, LeftOut: []InvoiceLeftOut{}, Deferred: []InvoiceDeferred{}, Blocks: []string{},
 		AsOf: AsOf{Journals: maps.Clone(x.Journals)}, Document: Document{document},
 	}
 	for i := range x.Lines {
@@ -534,6 +544,9 @@ func newInvoice(x *billing.Invoice, document []byte) *Invoice {
 	for i := range x.LeftOut {
 		u := &x.LeftOut[i]
 		out.LeftOut = append(out.LeftOut, InvoiceLeftOut{Start: u.Period.Start, Model: u.Model, Quantity: u.Quantity, Used: u.Amount, Reason: string(u.Reason)})
+	}
+	for _, d := range x.Deferred {
+		out.Deferred = append(out.Deferred, InvoiceDeferred{Invoice: d.Invoice, Start: d.Period.Start, End: d.Period.End, Currency: d.Currency, Amount: d.Total})
 	}
 	return out
 }

@@ -1,7 +1,10 @@
 package cli
 
 import (
+	"encoding/json"
 	"fmt"
+	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -10,6 +13,7 @@ import (
 
 	"github.com/tollkeeper/tollkeeper/internal/api"
 	"github.com/tollkeeper/tollkeeper/internal/billing"
+	"github.com/tollkeeper/tollkeeper/internal/export"
 	"github.com/tollkeeper/tollkeeper/internal/pricing"
 )
 
@@ -55,20 +59,22 @@ func invoiceDraft(p *Program) *cobra.Command {
 	in := &api.DraftQuery{}
 	c := &cobra.Command{
 		Use: "draft", Args: cobra.NoArgs, Short: "What an invoice would say now; nothing is kept",
-		Example: "  tollkeeper invoice draft --customer acme\n  tollkeeper invoice draft --customer acme --month 2026-11 -o json",
+		Example: "  tollkeeper invoice draft --customer acme\n  tollkeeper invoice draft --customer acme --month 2026-11 -o html >draft.html",
 	}
 	c.Flags().StringVar(&in.Customer, "customer", "", "whose")
 	c.Flags().StringVar(&in.Month, "month", "", "such as 2026-11 (default: the month that it is now)")
 	_ = c.MarkFlagRequired("customer")
-	return reading(p, c, api.DraftInvoice, func([]string) (*api.DraftQuery, error) { return in, nil }, invoiceGrid)
+	return printing(p, c, api.DraftInvoice, func([]string) (*api.DraftQuery, error) { return in, nil }, nil)
 }
 
 func invoiceShow(p *Program) *cobra.Command {
 	c := &cobra.Command{
 		Use: "show ID", Args: cobra.ExactArgs(1), Short: "A closed invoice as it was closed",
-		Example: "  tollkeeper invoice show acme-0001\n  tollkeeper invoice show acme-0001 -o json",
+		Long: `Shows an invoice as it was closed, whatever has changed since. -o html writes a page to print or to send: one file, without script, that
+needs nothing from elsewhere. It says who sends it as invoice.issuer of the configuration did at the closing.`,
+		Example: "  tollkeeper invoice show acme-0001\n  tollkeeper invoice show acme-0001 -o html >acme-0001.html",
 	}
-	return reading(p, c, api.ShowInvoice, byID, invoiceGrid)
+	return printing(p, c, api.ShowInvoice, byID, nil)
 }
 
 func invoiceFinalise(p *Program) *cobra.Command {
@@ -94,7 +100,7 @@ configuration) must be over, unless --early is given.`,
 	}
 	_ = c.MarkFlagRequired("customer")
 	_ = c.MarkFlagRequired("month")
-	return acting(p, c, api.FinaliseInvoice, func([]string) (*api.FinaliseIn, error) {
+	return printing(p, c, api.FinaliseInvoice, func([]string) (*api.FinaliseIn, error) {
 		for _, permission := range billing.Permissions() {
 			if on, err := c.Flags().GetBool("allow-" + string(permission)); err == nil && on {
 				in.Body.Allow = append(in.Body.Allow, permission)
@@ -114,11 +120,56 @@ func invoiceVoid(p *Program) *cobra.Command {
 	}
 	c.Flags().StringVar(&reason, "reason", "", "why, for the audit log")
 	_ = c.MarkFlagRequired("reason")
-	return acting(p, c, api.VoidInvoice, func(args []string) (*api.VoidInvoiceIn, error) {
+	return printing(p, c, api.VoidInvoice, func(args []string) (*api.VoidInvoiceIn, error) {
 		in := &api.VoidInvoiceIn{ID: args[0]}
 		in.Body.Reason = reason
 		return in, nil
 	}, func(in *api.VoidInvoiceIn, _ *api.Invoice) string { return "invoice " + in.ID + " is void" })
+}
+
+// printing makes c a command whose answer is an invoice: it prints it in all the
+// ways that there are. say makes the text of a command that changes something,
+// which is then what it prints unless told otherwise.
+func printing[I any](p *Program, c *cobra.Command, op *api.Op[I, api.Invoice], in func(args []string) (*I, error), say func(in *I, out *api.Invoice) string) *cobra.Command {
+	where := source{writes: say != nil, configured: op.Configured}
+	where.add(c)
+	where.addConfig(c)
+	formats, help := []string{"table", "json", "csv", "html"}, "table (for people), json or csv (for programs) or html (a page to print or to send)"
+	if say != nil {
+		formats, help = append([]string{"text"}, formats...), "text, "+help
+	}
+	format := c.Flags().StringP("output", "o", formats[0], "how to print: "+help)
+	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if !slices.Contains(formats, *format) {
+			return usageError{fmt.Errorf("--output %s: use one of %s", *format, strings.Join(formats, ", "))}
+		}
+		q, err := in(args)
+		if err != nil {
+			return err
+		}
+		return call(c.Context(), p, &where, op, q, func(out *api.Invoice) error {
+			switch *format {
+			case "text":
+				_, err := fmt.Fprintln(p.Stdout, say(q, out))
+				return err
+			case "html":
+				return writePage(p.Stdout, out)
+			default:
+				return printAnswer(p.Stdout, *format, out, invoiceGrid(out, *format))
+			}
+		})
+	}
+	return c
+}
+
+// writePage writes an invoice from its document, which alone has all of it.
+func writePage(w io.Writer, x *api.Invoice) error {
+	page := export.Page{Invoice: &billing.Invoice{}, Hash: x.Hash, Voided: x.Voided, VoidReason: x.VoidReason, Blocks: x.Blocks}
+	if err := json.Unmarshal(x.Document.RawMessage, page.Invoice); err != nil {
+		return fmt.Errorf("the document of invoice %s: %w", x.ID, err)
+	}
+	return page.WriteHTML(w)
 }
 
 // invoiceGrid shows lines, adjustments and what is left out, in this order.
@@ -146,6 +197,11 @@ func invoiceGrid(x *api.Invoice, format string) *grid {
 	for i := range x.LeftOut {
 		u := &x.LeftOut[i]
 		g.rows = append(g.rows, []string{"", u.Model, u.Quantity, number(u.Used), "", "", "", "", "not charged: " + u.Reason})
+	}
+	for _, d := range x.Deferred {
+		// Its amount is in another currency, and no part of the total.
+		note := fmt.Sprintf("%s %s of %s, %s: left to an invoice in %[2]s", d.Amount, d.Currency, monthOf(d.Start, d.End, x.TimeZone), d.Invoice)
+		g.rows = append(g.rows, []string{"", "(all models)", "", "", "", "", "", "", note})
 	}
 	g.total = []string{"total", "", "", "", "", "", "", x.Total, x.Currency}
 	return g

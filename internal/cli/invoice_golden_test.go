@@ -18,13 +18,13 @@ import (
 // TestGoldenInvoices closes invoices and reads them back by the command, in all
 // the ways that it prints: testdata/invoices has what a customer gets.
 func TestGoldenInvoices(t *testing.T) {
-	for name, build := range map[string]func(*house) string{
+	for name, build := range map[string]func(*office) string{
 		"usd": plainInvoice, "eur_berlin": berlinInvoice, "jpy": yenInvoice, "kwd": dinarInvoice, "credit": creditInvoice,
 		"void": voidInvoice, "projects": projectsInvoice, "long": longInvoice, "hostile": hostileInvoice, "left_out": leftOutInvoice, "empty": emptyInvoice,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newHouse(t)
+			h := newOffice(t)
 			id := build(h)
 			if err := h.store.Close(); err != nil {
 				t.Fatal(err)
@@ -54,9 +54,9 @@ func goldenInvoice(t *testing.T, name, got string) {
 	}
 }
 
-// house is a data directory without usage: what an invoice follows from is
+// office is a data directory without usage: what an invoice follows from is
 // given to it.
-type house struct {
+type office struct {
 	*testing.T
 	dir    string
 	store  *business.Store
@@ -69,8 +69,8 @@ type house struct {
 // closing is when the golden invoices are closed.
 var closing = time.Date(2026, 12, 2, 10, 0, 0, 0, time.UTC)
 
-func newHouse(t *testing.T) *house {
-	h := &house{T: t, dir: t.TempDir(), digits: 2, note: "Payable within 14 days to DE02 1203 0000 0000 2020 51.\nQuestions: billing@rechenwerk.example"}
+func newOffice(t *testing.T) *office {
+	h := &office{T: t, dir: t.TempDir(), digits: 2, note: "Payable within 14 days to DE02 1203 0000 0000 2020 51.\nQuestions: billing@rechenwerk.example"}
 	h.issuer = billing.Party{Name: "Rechenwerk GmbH", Address: "Hafenstraße 7\n20457 Hamburg\nGermany\nVAT DE 123 456 789"}
 	var err error
 	h.store, err = business.Open(t.Context(), filepath.Join(h.dir, "business.db"), business.Options{Now: func() time.Time { return closing }})
@@ -78,7 +78,7 @@ func newHouse(t *testing.T) *house {
 	return h
 }
 
-func (h *house) check(err error) {
+func (h *office) check(err error) {
 	h.Helper()
 	if err != nil {
 		h.Fatal(err)
@@ -86,7 +86,7 @@ func (h *house) check(err error) {
 }
 
 // prices puts a price book into force. Each entry is "MODEL FROM PER QUANTITY=PRICE…".
-func (h *house) prices(currency string, entries ...string) {
+func (h *office) prices(currency string, entries ...string) {
 	h.Helper()
 	b := &pricing.Book{Currency: currency}
 	for _, text := range entries {
@@ -115,7 +115,7 @@ func (h *house) prices(currency string, entries ...string) {
 	h.books = append(h.books, billing.Book{BookRef: billing.BookRef{Version: kept.Version, Hash: kept.Hash}, Prices: read})
 }
 
-func (h *house) instant(s string) billing.Instant {
+func (h *office) instant(s string) billing.Instant {
 	h.Helper()
 	at, err := time.Parse(time.RFC3339, s)
 	h.check(err)
@@ -123,19 +123,19 @@ func (h *house) instant(s string) billing.Instant {
 }
 
 // customer adds one, and is who pays.
-func (h *house) customer(c tenant.Customer) billing.Party {
+func (h *office) customer(c tenant.Customer) billing.Party {
 	h.Helper()
 	_, err := h.store.AddCustomer(h.Context(), "test", c)
 	h.check(err)
 	return billing.Party{ID: c.ID, Name: c.Name, Address: c.Address, Email: c.Email}
 }
 
-func (h *house) acme() billing.Party {
+func (h *office) acme() billing.Party {
 	return h.customer(tenant.Customer{ID: "acme", Name: "Acme Ltd", Address: "12 Foundry Lane\nSheffield S1 2AB\nUnited Kingdom", Email: "accounts@acme.example"})
 }
 
 // input is an invoice of a month by the newest price book.
-func (h *house) input(payer billing.Party, month, zone string, totals ...usage.Total) billing.Input {
+func (h *office) input(payer billing.Party, month, zone string, totals ...usage.Total) billing.Input {
 	h.Helper()
 	m, err := billing.ParseMonth(month)
 	h.check(err)
@@ -162,7 +162,7 @@ func (h *house) input(payer billing.Party, month, zone string, totals ...usage.T
 }
 
 // used is a sum of usage: MODEL, PROJECT, "QUANTITY=AMOUNT…".
-func (h *house) used(model, project string, amounts map[string]int64) usage.Total {
+func (h *office) used(model, project string, amounts map[string]int64) usage.Total {
 	t := usage.Total{Model: model, Project: project, Grade: usage.GradeFinal}
 	for name, amount := range amounts {
 		t.Quantities.Add(name, amount)
@@ -179,7 +179,7 @@ YWxsIG9mIHRoaXMgaXMgd3JpdHRlbiBkb3duIG9uY2U=
 `
 
 // close closes an invoice for ever.
-func (h *house) close(in billing.Input) *billing.Invoice {
+func (h *office) close(in billing.Input) *billing.Invoice {
 	h.Helper()
 	draft, err := billing.Make(in)
 	h.check(err)
@@ -204,13 +204,13 @@ const (
 	llama = "meta-llama/Llama-3.3-70B-Instruct"
 )
 
-func usdPrices(h *house) {
+func usdPrices(h *office) {
 	h.prices("USD",
 		opt+" 2026-01-01T00:00:00Z 1000000 input_tokens=0.1 cached_input_tokens=0.05 output_tokens=0.4",
 		"meta-llama/* 2026-01-01T00:00:00Z 1000000 input_tokens=0.6 output_tokens=0.8 reasoning_tokens=1.25")
 }
 
-func plainInvoice(h *house) string {
+func plainInvoice(h *office) string {
 	usdPrices(h)
 	return h.close(h.input(h.acme(), "2026-11", "UTC",
 		h.used(opt, "", map[string]int64{usage.InputTokens: 1_834_220_113, usage.CachedInputTokens: 604_113_920, usage.OutputTokens: 98_004_771}),
@@ -220,7 +220,7 @@ func plainInvoice(h *house) string {
 
 // berlinInvoice is of the month in which the clocks go back, with a price that
 // changes at that moment.
-func berlinInvoice(h *house) string {
+func berlinInvoice(h *office) string {
 	h.prices("EUR", opt+" 2026-01-01T00:00:00Z 1000000 input_tokens=0.09 output_tokens=0.35", opt+" 2026-10-25T01:00:00Z 1000000 input_tokens=0.085 output_tokens=0.35")
 	payer := h.customer(tenant.Customer{ID: "nordlicht", Name: "Nordlicht Software AG", Address: "Am Sandtorkai 30\n20457 Hamburg", TimeZone: "Europe/Berlin", Currency: "EUR"})
 	late := h.used(opt, "", map[string]int64{usage.InputTokens: 61_000_500, usage.OutputTokens: 20_000_014})
@@ -228,7 +228,7 @@ func berlinInvoice(h *house) string {
 	return h.close(h.input(payer, "2026-10", "Europe/Berlin", h.used(opt, "", map[string]int64{usage.InputTokens: 204_117_331, usage.OutputTokens: 44_018_200}), late)).ID
 }
 
-func yenInvoice(h *house) string {
+func yenInvoice(h *office) string {
 	h.digits = 0
 	h.prices("JPY", opt+" 2026-01-01T00:00:00Z 1000 input_tokens=0.015 output_tokens=0.06 requests=0.25")
 	payer := h.customer(tenant.Customer{ID: "hoshi", Name: "株式会社ほし", Address: "〒100-0001 東京都千代田区千代田1-1", TimeZone: "Asia/Tokyo", Currency: "JPY"})
@@ -237,7 +237,7 @@ func yenInvoice(h *house) string {
 	return h.close(in).ID
 }
 
-func dinarInvoice(h *house) string {
+func dinarInvoice(h *office) string {
 	h.digits = 3
 	h.prices("KWD", opt+" 2026-01-01T00:00:00Z 1000000 input_tokens=0.031 output_tokens=0.1225", "audio/* 2026-01-01T00:00:00Z 1000 audio_ms=0.00004")
 	payer := h.customer(tenant.Customer{ID: "burj", Name: "Burj Data W.L.L.", Address: "Sharq, Kuwait City", TimeZone: "Asia/Kuwait", Currency: "KWD"})
@@ -247,7 +247,7 @@ func dinarInvoice(h *house) string {
 
 // creditInvoice gives back more than it charges: of October some usage turned
 // out to be another customer's, some came late.
-func creditInvoice(h *house) string {
+func creditInvoice(h *office) string {
 	usdPrices(h)
 	acme := h.acme()
 	october := h.close(h.input(acme, "2026-10", "UTC", h.used(opt, "", map[string]int64{usage.InputTokens: 90_000_000, usage.OutputTokens: 2_000_000})))
@@ -258,14 +258,14 @@ func creditInvoice(h *house) string {
 	return h.close(in).ID
 }
 
-func voidInvoice(h *house) string {
+func voidInvoice(h *office) string {
 	usdPrices(h)
 	id := h.close(h.input(h.acme(), "2026-11", "UTC", h.used(opt, "", map[string]int64{usage.InputTokens: 12_000_000}))).ID
 	h.check(h.store.VoidInvoice(h.Context(), "test", id, "wrong address; acme-0002 replaces it"))
 	return id
 }
 
-func projectsInvoice(h *house) string {
+func projectsInvoice(h *office) string {
 	usdPrices(h)
 	return h.close(h.input(h.acme(), "2026-11", "UTC",
 		h.used(opt, "search", map[string]int64{usage.InputTokens: 300_000_001, usage.OutputTokens: 1}),
@@ -276,7 +276,7 @@ func projectsInvoice(h *house) string {
 }
 
 // longInvoice has names that do not fit, and more lines than a page.
-func longInvoice(h *house) string {
+func longInvoice(h *office) string {
 	h.prices("USD", "* 2026-01-01T00:00:00Z 1000000 input_tokens=0.123456789012 output_tokens=123456.789")
 	long := h.customer(tenant.Customer{ID: "long", Name: strings.Repeat("Very Long Names and Sons ", 6), Address: strings.Repeat("Unbroken", 20)})
 	var totals []usage.Total
@@ -288,7 +288,7 @@ func longInvoice(h *house) string {
 }
 
 // hostileInvoice has text of clients and customers that tries to be more.
-func hostileInvoice(h *house) string {
+func hostileInvoice(h *office) string {
 	h.prices("USD", "* 2026-01-01T00:00:00Z 1000000 input_tokens=1")
 	h.note = "</p><script>alert('note')</script>"
 	payer := h.customer(tenant.Customer{
@@ -303,7 +303,7 @@ func hostileInvoice(h *house) string {
 }
 
 // leftOutInvoice was closed by all permissions but the one for nothing.
-func leftOutInvoice(h *house) string {
+func leftOutInvoice(h *office) string {
 	h.digits = 0
 	h.prices("JPY", opt+" 2026-01-01T00:00:00Z 1000 input_tokens=0.015")
 	acme := h.acme()
@@ -324,7 +324,7 @@ func leftOutInvoice(h *house) string {
 }
 
 // emptyInvoice is one that nobody said much about, without usage or prices.
-func emptyInvoice(h *house) string {
+func emptyInvoice(h *office) string {
 	h.issuer, h.note = billing.Party{}, ""
 	return h.close(h.input(h.customer(tenant.Customer{ID: "idle"}), "2026-11", "UTC")).ID
 }

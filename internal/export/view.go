@@ -228,9 +228,12 @@ func (v *view) addProjects(x *billing.Invoice) {
 			all = all.Add(p.Charge)
 		}
 	}
-	slices.SortFunc(names, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), 0)-cmp.Compare(len(a), 0), cmp.Compare(a, b)) }) // none is the last
+	slices.Sort(names)
 	if len(names) == 0 || len(names) == 1 && names[0] == "" {
 		return
+	}
+	if names[0] == "" {
+		names = append(names[1:], "")
 	}
 	for _, name := range names {
 		v.Projects = append(v.Projects, project{cmp.Or(name, "No project"), exactly(charges[name], x.Currency), shares[name]})

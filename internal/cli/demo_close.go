@@ -267,8 +267,7 @@ func (d *demo) deliver(ctx context.Context) error {
 		return err
 	}
 	if late > 0 {
-		fmt.Fprintf(d.Stdout, "\nLate: %s came now, after closing. The invoices stay as they are.\nWhat the next ones owe grew from %s to %s %s%s.\n",
-			count(late, "span", "spans"), before.owed, b.owed, dollar.Code, b.largest())
+		fmt.Fprintf(d.Stdout, "\nLate: %s came now, after closing. The invoices stay as they are.\n%s%s.\n", count(late, "span", "spans"), b.since(before), b.largest())
 	}
 	if m := f.missing(); m != (bookRow{}) {
 		return fmt.Errorf("the books differ from what the clients saw by %d requests, %d input and %d output tokens; %d spans were lost on their way (the server's log is %s)",
@@ -325,6 +324,14 @@ func (d *demo) billed(ctx context.Context) (*billed, error) {
 		b.next = append(b.next, x)
 	}
 	return b, nil
+}
+
+// since says what the next invoices owe more than before.
+func (b *billed) since(before *billed) string {
+	if b.owed == before.owed {
+		return fmt.Sprintf("Rounded, the next ones owe what they owed before, %s %s", b.owed, dollar.Code)
+	}
+	return fmt.Sprintf("What the next ones owe grew from %s to %s %s", before.owed, b.owed, dollar.Code)
 }
 
 // largest names the adjustment that owes most, as the end of a sentence.

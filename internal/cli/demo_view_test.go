@@ -122,3 +122,15 @@ func TestHomely(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+func TestDemoSince(t *testing.T) {
+	cents := func(n int64) *billed { return &billed{owed: money.FromMinor(n, dollar)} }
+	for want, b := range map[string][2]*billed{
+		"grew from 0.00 to 0.03 USD":          {cents(0), cents(3)},
+		"owe what they owed before, 1.55 USD": {cents(155), cents(155)},
+	} {
+		if got := b[1].since(b[0]); !strings.HasSuffix(got, want) {
+			t.Errorf("%q does not end in %q", got, want)
+		}
+	}
+}

@@ -183,7 +183,9 @@ func (s *Store) Close() error {
 	return err
 }
 
-// Remove deletes a projection, and nothing else in dir.
+// Remove deletes a projection, and nothing else in dir. index.db goes first:
+// what an interruption leaves is then no projection, rather than one that has
+// lost its earliest days.
 func Remove(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
@@ -192,10 +194,13 @@ func Remove(dir string) error {
 	if err != nil {
 		return err
 	}
+	if err := os.Remove(filepath.Join(dir, indexFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
 	for _, e := range entries {
 		name := e.Name()
 		base := strings.TrimSuffix(strings.TrimSuffix(name, "-wal"), "-shm")
-		if _, ok := dayOf(base); !ok && base != indexFile {
+		if _, ok := dayOf(base); name == indexFile || !ok && base != indexFile {
 			continue
 		}
 		if err := os.Remove(filepath.Join(dir, name)); err != nil {

@@ -316,13 +316,17 @@ func (r *Reader) Records(ctx context.Context, f usage.RecordFilter) ([]usage.Rec
 		}
 		if err := r.inDay(ctx, x.day, func(db *sql.DB) error {
 			query, args := recordQuery(f)
-			found, err := readRecords(ctx, db, query, append(args, limit))
-			for i := range found {
-				if selects(f, &found[i]) {
-					out = append(out, found[i])
-				}
+			candidates, found := limit, 0
+			if f.Trace != "" || f.RequestID != "" {
+				candidates = -1 // others may share what the index keeps of it: a client chooses its ids
 			}
-			return err
+			return readRecords(ctx, db, query, append(args, candidates), func(x *usage.Record) bool {
+				if selects(f, x) {
+					out = append(out, *x)
+					found++
+				}
+				return found < limit
+			})
 		}); err != nil {
 			return nil, err
 		}
@@ -377,10 +381,13 @@ func selects(f usage.RecordFilter, r *usage.Record) bool {
 	})
 }
 
-func readRecords(ctx context.Context, db *sql.DB, query string, args []any) ([]usage.Record, error) {
-	var out []usage.Record
+// errEnough ends a reading.
+var errEnough = errors.New("enough records")
+
+// readRecords reads until take says that it has enough.
+func readRecords(ctx context.Context, db *sql.DB, query string, args []any, take func(*usage.Record) bool) error {
 	words := newTexts()
-	return out, each(ctx, db, query, args, func(scan scanFunc) error {
+	err := each(ctx, db, query, args, func(scan scanFunc) error {
 		var parent sql.NullInt64
 		var key, blob []byte
 		if err := scan(&parent, &key, &blob); err != nil {
@@ -399,10 +406,16 @@ func readRecords(ctx context.Context, db *sql.DB, query string, args []any) ([]u
 			if parent.Valid { // beyond the gateway's attempts: a key of its own
 				r.Key = usage.Hash(key)
 			}
-			out = append(out, r)
+			if !take(&r) {
+				return errEnough
+			}
 		}
 		return nil
 	})
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
 }
 
 // contains tells whether a time lies in a range.

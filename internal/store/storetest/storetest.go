@@ -42,6 +42,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Opener) {
 	}
 	t.Run("a batch again changes nothing", func(t *testing.T) { again(t, fresh(t)) })
 	t.Run("find by id, trace, request id, customer", func(t *testing.T) { find(t, fresh(t)) })
+	t.Run("find among traces alike", func(t *testing.T) { alike(t, fresh(t)) })
 	t.Run("sums of one moment", func(t *testing.T) { oneMoment(t, fresh(t)) })
 	t.Run("rejected and ignored are counted once", func(t *testing.T) { counts(t, fresh(t)) })
 }
@@ -205,6 +206,28 @@ func find(t *testing.T, open Opener) {
 	for _, f := range []usage.RecordFilter{{ID: "rec_0"}, {ID: "nonsense"}, {Trace: "zz"}, {RequestID: "never"}} {
 		if found, err := s.Records(t.Context(), f); err != nil || len(found) != 0 {
 			t.Errorf("%+v finds %d records, %v", f, len(found), err)
+		}
+	}
+}
+
+// alike looks for a trace among others that a client made almost the same: they
+// do not use up the limit.
+func alike(t *testing.T, open Opener) {
+	t.Helper()
+	g := NewGenerator(5, 1)
+	half := g.hex(16)
+	b := usage.Batch{Origin: "a", Through: 1}
+	for i := range 40 {
+		o := g.span("cmpl-" + g.hex(8))
+		o.Trace = []string{half + g.hex(16), g.hex(16) + half}[i%2]
+		b.Facts = append(b.Facts, usage.NewFact(o.Observation, o.Stamp, usage.Position{Received: g.clock, Origin: "a", Seq: 1, Index: i}, g.rules))
+	}
+	s := open(t)
+	apply(t, s, b)
+	for i := range b.Facts {
+		found, err := s.Records(t.Context(), usage.RecordFilter{Trace: b.Facts[i].Trace, Limit: 1})
+		if err != nil || len(found) != 1 || found[0].Facts[0].Span != b.Facts[i].Span {
+			t.Errorf("%s: found %d, %v", b.Facts[i].Trace, len(found), err)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tollkeeper/tollkeeper/internal/billing"
@@ -77,11 +78,11 @@ const (
 // ExplainLine goes from an amount back to the records and observations that it
 // follows from.
 var ExplainLine = &Op[ExplainQuery, LineExplanation]{
-	Name: "explain-line", Method: http.MethodGet, Path: "/v1/invoices/{id}/lines/{line}", Summary: "What a line of an invoice follows from", Role: tenant.RoleReader,
+	Name: "explain-line", Method: http.MethodGet, Path: "/v1/invoices/{id}/lines/{line}", Summary: "What a line of an invoice follows from", Role: tenant.RoleReader, Own: true,
 	Do: func(ctx context.Context, l *Local, in *ExplainQuery) (*LineExplanation, error) {
-		kept, err := l.Business.Invoice(ctx, in.ID)
+		kept, err := l.invoice(ctx, in.ID)
 		if err != nil {
-			return nil, hinted(err, "`tollkeeper invoice list` names all")
+			return nil, err
 		}
 		x, err := billing.Parse(kept.Document)
 		if err != nil {
@@ -275,29 +276,75 @@ type RequestCharge struct {
 
 // ExplainRequest goes from a request to its price.
 var ExplainRequest = &Op[ByID, RequestExplanation]{
-	Name: "explain-request", Method: http.MethodGet, Path: "/v1/requests/{id}/explanation", Summary: "What a request costs, and why", Role: tenant.RoleReader,
+	Name: "explain-request", Method: http.MethodGet, Path: "/v1/requests/{id}/explanation", Summary: "What a request costs, and why", Role: tenant.RoleReader, Own: true,
 	Do: func(ctx context.Context, l *Local, in *ByID) (*RequestExplanation, error) {
 		r, err := l.record(ctx, in.ID)
 		if err != nil {
 			return nil, err
 		}
-		out := &RequestExplanation{Charges: []RequestCharge{}, Record: NewRecord(r)}
-		if out.Invoice, out.Book, err = l.invoiceOf(ctx, r); err != nil {
+		return l.explainRecord(ctx, r)
+	},
+}
+
+// TraceQuery names a trace.
+type TraceQuery struct {
+	Trace string `path:"trace" doc:"trace id, 32 hex digits"`
+}
+
+// TraceExplanation explains the requests of a trace, by time.
+type TraceExplanation struct {
+	Requests []RequestExplanation `json:"requests" doc:"the first hundred"`
+	More     bool                 `json:"more"`
+}
+
+// ExplainTrace goes from what a client or a tracing system calls a trace to what
+// its requests cost.
+var ExplainTrace = &Op[TraceQuery, TraceExplanation]{
+	Name: "explain-trace", Method: http.MethodGet, Path: "/v1/traces/{trace}/explanation", Summary: "What the requests of a trace cost, and why", Role: tenant.RoleReader, Own: true,
+	Do: func(ctx context.Context, l *Local, in *TraceQuery) (*TraceExplanation, error) {
+		if err := checkTrace(in.Trace); err != nil {
 			return nil, err
 		}
-		if out.Invoice != "" && out.Book == 0 {
-			return out, nil // closed while there were no prices
+		f := usage.RecordFilter{Trace: strings.ToLower(in.Trace), Limit: listedRecords + 1}
+		if l.Scope != "" {
+			f.Customer = &l.Scope
 		}
-		book, err := l.billingBook(ctx, out.Book)
-		if errors.Is(err, business.ErrNotFound) {
-			return out, nil
-		}
+		list, err := l.Usage.Records(ctx, f)
 		if err != nil {
 			return nil, err
 		}
-		out.Book, out.Currency = book.Version, book.Prices.Currency
-		return out, out.rate(book, r)
+		if len(list) == 0 {
+			return nil, &Error{Status: http.StatusNotFound, Message: "no request is of the trace " + in.Trace}
+		}
+		out := &TraceExplanation{More: len(list) > listedRecords}
+		for i := range list[:min(len(list), listedRecords)] {
+			x, err := l.explainRecord(ctx, &list[i])
+			if err != nil {
+				return nil, err
+			}
+			out.Requests = append(out.Requests, *x)
+		}
+		return out, nil
 	},
+}
+
+func (l *Local) explainRecord(ctx context.Context, r *usage.Record) (out *RequestExplanation, err error) {
+	out = &RequestExplanation{Charges: []RequestCharge{}, Record: NewRecord(r)}
+	if out.Invoice, out.Book, err = l.invoiceOf(ctx, r); err != nil {
+		return nil, err
+	}
+	if out.Invoice != "" && out.Book == 0 {
+		return out, nil // closed while there were no prices
+	}
+	book, err := l.billingBook(ctx, out.Book)
+	if errors.Is(err, business.ErrNotFound) {
+		return out, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	out.Book, out.Currency = book.Version, book.Prices.Currency
+	return out, out.rate(book, r)
 }
 
 // invoiceOf finds the final invoice of a record's period and its book.

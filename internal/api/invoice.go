@@ -125,9 +125,13 @@ type InvoiceHeads struct {
 
 // ListInvoices lists closed invoices, also those that are void now.
 var ListInvoices = &Op[InvoicesQuery, InvoiceHeads]{
-	Name: "list-invoices", Method: http.MethodGet, Path: "/v1/invoices", Summary: "Invoices by period, also void ones", Role: tenant.RoleReader,
+	Name: "list-invoices", Method: http.MethodGet, Path: "/v1/invoices", Summary: "Invoices by period, also void ones", Role: tenant.RoleReader, Own: true,
 	Do: func(ctx context.Context, l *Local, in *InvoicesQuery) (*InvoiceHeads, error) {
-		list, err := l.Business.Invoices(ctx, business.InvoiceFilter{Customer: in.Customer})
+		customer, err := l.own(in.Customer)
+		if err != nil {
+			return nil, err
+		}
+		list, err := l.Business.Invoices(ctx, business.InvoiceFilter{Customer: customer})
 		if err != nil {
 			return nil, err
 		}
@@ -145,14 +149,24 @@ var ListInvoices = &Op[InvoicesQuery, InvoiceHeads]{
 
 // ShowInvoice reads a closed invoice as it was closed.
 var ShowInvoice = &Op[ByID, Invoice]{
-	Name: "invoice", Method: http.MethodGet, Path: "/v1/invoices/{id}", Summary: "A closed invoice", Role: tenant.RoleReader,
+	Name: "invoice", Method: http.MethodGet, Path: "/v1/invoices/{id}", Summary: "A closed invoice", Role: tenant.RoleReader, Own: true,
 	Do: func(ctx context.Context, l *Local, in *ByID) (*Invoice, error) {
-		kept, err := l.Business.Invoice(ctx, in.ID)
+		kept, err := l.invoice(ctx, in.ID)
 		if err != nil {
-			return nil, hinted(err, "`tollkeeper invoice list` names all")
+			return nil, err
 		}
 		return closedInvoice(&kept)
 	},
+}
+
+// invoice finds a closed invoice. To a customer's own key another's is not there:
+// not even that it exists is told.
+func (l *Local) invoice(ctx context.Context, id string) (business.Invoice, error) {
+	kept, err := l.Business.Invoice(ctx, id)
+	if err == nil && l.Scope != "" && kept.Customer != l.Scope {
+		err = fmt.Errorf("invoice %s %w", id, business.ErrNotFound)
+	}
+	return kept, hinted(err, "`tollkeeper invoice list` names all")
 }
 
 // VoidInvoiceIn is the input of VoidInvoice.

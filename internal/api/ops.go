@@ -8,5 +8,5 @@ var ops = []registered{
 	ListKeys, AddKey, ArchiveKey,
 	AskPrices, ListPriceVersions, ApplyPrices, CheckPrices, DiffPrices,
 	MakeTag, RotateTags, AskAudit, AskCheckpoint, ProveRequest,
-	ListInvoices, ShowInvoice, DraftInvoice, FinaliseInvoice, VoidInvoice, ExplainLine, ExplainRequest,
+	ListInvoices, ShowInvoice, DraftInvoice, FinaliseInvoice, VoidInvoice, ExplainLine, ExplainRequest, ExplainTrace,
 }

@@ -40,6 +40,13 @@ var AskRequests = &Op[RequestsQuery, Requests]{
 // traceBytes is the length of a trace id (W3C Trace Context).
 const traceBytes = 16
 
+func checkTrace(id string) error {
+	if raw, err := hex.DecodeString(id); err != nil || len(raw) != traceBytes {
+		return badRequest("trace %q: a trace id is 32 hex digits", id)
+	}
+	return nil
+}
+
 // maxRequests bounds an answer, which is made in memory: about 100 MiB.
 const maxRequests = 100_000
 
@@ -132,8 +139,10 @@ func listRequests(ctx context.Context, s RecordStore, q *RequestsQuery) (*Reques
 	if err != nil {
 		return nil, err
 	}
-	if raw, err := hex.DecodeString(q.Trace); err != nil || q.Trace != "" && len(raw) != traceBytes {
-		return nil, badRequest("trace %q: a trace id is 32 hex digits", q.Trace)
+	if q.Trace != "" {
+		if err := checkTrace(q.Trace); err != nil {
+			return nil, err
+		}
 	}
 	if q.ID != "" && !recordID(q.ID) {
 		return nil, badRequest("id %q: a record's id begins with rec_", q.ID)

@@ -13,12 +13,12 @@ import (
 
 func explainCommand(p *Program) *cobra.Command {
 	var where source
-	var format, request string
+	var format, request, trace string
 	c := &cobra.Command{
 		Use: "explain INVOICE [LINE]", GroupID: groupProve, Args: cobra.MaximumNArgs(2),
 		Short: "Why a line of an invoice, or a request, costs what it costs",
 		Long: `Goes from an amount back to what it follows from: quantity times price, the entry of the price book, the records, and for each of them the
-observations with trace, span and place in the journal. Without a LINE it lists the invoice's lines. Spans of vLLM tell no cached input, so it
+observations with trace, span and place in the journal. --request and --trace go from a request to its price and its invoice. Without a LINE it lists the invoice's lines. Spans of vLLM tell no cached input, so it
 counts as none there.`,
 		Example: "  tollkeeper explain acme-0001\n  tollkeeper explain acme-0001 2\n  tollkeeper explain --request rec_abf931d7bad441fee614be668b797ef1",
 	}
@@ -26,14 +26,20 @@ counts as none there.`,
 	where.addConfig(c)
 	outputFlag(c, &format)
 	c.Flags().StringVar(&request, "request", "", "explain this record, rec_…, instead of an invoice")
+	c.Flags().StringVar(&trace, "trace", "", "explain the requests of this trace, 32 hex digits, instead of an invoice")
+	c.MarkFlagsMutuallyExclusive("request", "trace")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if err := checkOutput(format); err != nil {
 			return err
 		}
 		ctx := c.Context()
 		switch {
-		case request != "" && len(args) > 0, request == "" && len(args) == 0:
-			return usageError{errors.New("name an invoice (and a line), or a request by --request")}
+		case (request+trace == "") == (len(args) == 0):
+			return usageError{errors.New("name an invoice (and a line), or a request by --request or --trace")}
+		case trace != "":
+			return call(ctx, p, &where, api.ExplainTrace, &api.TraceQuery{Trace: trace}, func(out *api.TraceExplanation) error {
+				return printAnswer(p.Stdout, format, out, traceExplanation(out))
+			})
 		case request != "":
 			return call(ctx, p, &where, api.ExplainRequest, &api.ByID{ID: request}, func(out *api.RequestExplanation) error {
 				return printAnswer(p.Stdout, format, out, requestExplanation(out))
@@ -106,6 +112,22 @@ func priceText(e *api.ExplainedPrice) string {
 		s += " to " + e.To.String()
 	}
 	return s
+}
+
+// traceExplanation shows what the requests of a trace cost, one after another.
+func traceExplanation(x *api.TraceExplanation) *grid {
+	var all *grid
+	for i := range x.Requests {
+		g := requestExplanation(&x.Requests[i])
+		if all != nil {
+			g.above, g.rows = all.above+"\n\n"+g.above, append(all.rows, g.rows...)
+		}
+		all = g
+	}
+	if x.More {
+		all.above += fmt.Sprintf("\n\nThe trace has more requests: the first %d are shown.", len(x.Requests))
+	}
+	return all
 }
 
 // requestExplanation shows what each quantity costs, and a row for each observation.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -63,8 +64,12 @@ func customerFlags(c *cobra.Command) {
 }
 
 func customerSpec(c *cobra.Command) api.CustomerSpec {
+	address := changed(c, "address")
+	if address != nil {
+		*address = strings.ReplaceAll(*address, `\n`, "\n")
+	}
 	return api.CustomerSpec{
-		Name: changed(c, "name"), Address: changed(c, "address"), Email: changed(c, "email"),
+		Name: changed(c, "name"), Address: address, Email: changed(c, "email"),
 		TimeZone: changed(c, "time-zone"), Currency: changed(c, "currency"),
 	}
 }

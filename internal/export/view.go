@@ -202,12 +202,13 @@ func ofInvoice(a *billing.Adjustment, z *time.Location) string {
 }
 
 func newAdjustment(x *billing.Invoice, a *billing.Adjustment) row {
+	sums := fmt.Sprintf("Now %s for %s; billed before %s for %s", whole(a.AmountNow), grouped(a.TotalNow), whole(a.AmountBilled), grouped(a.TotalBilled))
+	if a.Invoice == "" {
+		sums = fmt.Sprintf("Billed by them for this period: %s for %s", whole(a.AmountBilled), grouped(a.TotalBilled))
+	}
 	return row{
 		Number: a.Number, Quantity: quantity(a.Quantity), Used: whole(a.Amount), Price: unitPrice(&a.Price, x.Currency), Owed: grouped(a.Total),
-		More: []string{
-			adjustmentReason(a.Reason),
-			fmt.Sprintf("Now %s for %s; billed before %s for %s", whole(a.AmountNow), grouped(a.TotalNow), whole(a.AmountBilled), grouped(a.TotalBilled)),
-		},
+		More: []string{adjustmentReason(a.Reason), sums},
 	}
 }
 

@@ -38,6 +38,7 @@ type LineExplanation struct {
 	Records    []ExplainedRecord `json:"records" doc:"by time, the first hundred"`
 	Count      int               `json:"records_counted"`
 	Sum        int64             `json:"records_sum" doc:"their units; those of the line when complete"`
+	Moved      int               `json:"records_moved" doc:"how many of them are another customer's now"`
 	Complete   bool              `json:"complete" doc:"false: there are too many records to walk through all"`
 }
 
@@ -63,7 +64,8 @@ func explainedRef(book int64, r *pricing.Ref) ExplainedPrice {
 
 // ExplainedRecord is what one record adds to a line.
 type ExplainedRecord struct {
-	Used int64 `json:"used"`
+	Used  int64 `json:"used"`
+	Moved bool  `json:"moved,omitempty" doc:"it is another customer's now; this is how it was"`
 	Record
 }
 
@@ -107,11 +109,15 @@ func (l *Local) explainLine(ctx context.Context, x *billing.Invoice, n *billing.
 }
 
 func (l *Local) explainAdjustment(ctx context.Context, x *billing.Invoice, a *billing.Adjustment) (*LineExplanation, error) {
+	of := "what other invoices billed"
+	if a.Invoice != "" {
+		of = "of invoice " + a.Invoice
+	}
 	out := &LineExplanation{
 		Invoice: x.ID, Line: a.Number, Model: a.Model, Quantity: a.Quantity, Used: a.Amount, Amount: a.Total, Currency: x.Currency.Code, Price: newExplained(&a.Price),
 		Records: []ExplainedRecord{},
 		Arithmetic: []string{
-			fmt.Sprintf("%s: of invoice %s, period %s to %s", a.Reason, a.Invoice, a.Period.Start, a.Period.End),
+			fmt.Sprintf("%s: %s, period %s to %s", a.Reason, of, a.Period.Start, a.Period.End),
 			"now: " + product(a.AmountNow, a.Price.Price, a.Price.Per, a.ChargeNow) + ", rounded " + a.TotalNow,
 			fmt.Sprintf("billed before: %d, %s", a.AmountBilled, a.TotalBilled),
 			fmt.Sprintf("%s - %s = %s %s", a.TotalNow, a.TotalBilled, a.Total, x.Currency.Code),
@@ -155,6 +161,7 @@ type tracing struct {
 	customer    string
 	period      billing.Period
 	now, before map[string]uint64
+	share       *share
 }
 
 // trace finds the records that add to a line.
@@ -163,40 +170,82 @@ func (l *Local) trace(ctx context.Context, out *LineExplanation, t *tracing) err
 	if err != nil {
 		return err
 	}
-	s := newShare(book.Prices, t.customer, out.Model, out.Quantity, out.Price.Entry)
-	list, err := l.Usage.Records(ctx, usage.RecordFilter{
-		Range:    usage.Range{From: int64(t.period.Start) * int64(time.Second), To: int64(t.period.End) * int64(time.Second)},
-		Customer: &t.customer, Limit: explainedRecords + 1,
-	})
-	if err != nil {
+	t.share = newShare(book.Prices, t.customer, out.Model, out.Quantity, out.Price.Entry)
+	out.Records = []ExplainedRecord{}
+	if out.Complete, err = l.walk(ctx, out, t, &t.customer); err != nil || !out.Complete || out.Sum == out.Used {
 		return err
 	}
-	out.Records, out.Complete = []ExplainedRecord{}, len(list) <= explainedRecords
+	// Something was the customer's then, and is not now.
+	if _, err = l.walk(ctx, out, t, nil); err != nil {
+		return err
+	}
+	slices.SortStableFunc(out.Records, func(a, b ExplainedRecord) int { return strings.Compare(a.Time, b.Time) })
+	out.Records = out.Records[:min(len(out.Records), listedRecords)]
+	return nil
+}
+
+// walk goes through the records of a customer, or, nil, of all others, and adds
+// those that add to the line. It does nothing when there are too many.
+func (l *Local) walk(ctx context.Context, out *LineExplanation, t *tracing, customer *string) (complete bool, err error) {
+	list, err := l.Usage.Records(ctx, usage.RecordFilter{
+		Range:    usage.Range{From: int64(t.period.Start) * int64(time.Second), To: int64(t.period.End) * int64(time.Second)},
+		Customer: customer, Limit: explainedRecords + 1,
+	})
+	if err != nil {
+		return false, err
+	}
+	complete = len(list) <= explainedRecords
+	if !complete && customer == nil {
+		return false, nil
+	}
+	listed := len(out.Records)
 	for i := range list[:min(len(list), explainedRecords)] {
-		then := asOf(&list[i], t.now)
-		used, err := s.of(then)
+		if customer == nil && list[i].Customer == t.customer {
+			continue
+		}
+		added, err := t.added(&list[i])
 		if err != nil {
-			return err
+			return false, err
 		}
-		before := int64(0)
-		if t.before != nil {
-			if before, err = s.of(asOf(&list[i], t.before)); err != nil {
-				return err
-			}
-		}
-		if used -= before; used == 0 {
+		if added == nil {
 			continue
 		}
 		out.Count++
-		out.Sum += used
-		if then == nil {
-			then = &list[i]
+		out.Sum += added.Used
+		if added.Moved {
+			out.Moved++
 		}
-		if len(out.Records) < listedRecords {
-			out.Records = append(out.Records, ExplainedRecord{Used: used, Record: NewRecord(then)})
+		if len(out.Records)-listed < listedRecords {
+			out.Records = append(out.Records, *added)
 		}
 	}
-	return nil
+	return complete, nil
+}
+
+// added is what a record adds to the line, nil when that is nothing. A record that
+// went to another customer is shown as it was.
+func (t *tracing) added(r *usage.Record) (*ExplainedRecord, error) {
+	then := asOf(r, t.now)
+	used, err := t.share.of(then)
+	if err != nil {
+		return nil, err
+	}
+	var was *usage.Record
+	if t.before != nil {
+		was = asOf(r, t.before)
+		before, err := t.share.of(was)
+		if err != nil {
+			return nil, err
+		}
+		used -= before
+	}
+	if used == 0 {
+		return nil, nil
+	}
+	if then == nil || then.Customer != t.customer {
+		then = was
+	}
+	return &ExplainedRecord{Used: used, Moved: r.Customer != t.customer, Record: NewRecord(then)}, nil
 }
 
 // asOf is a record as it was when the journals ended at some entries, nil when
@@ -217,16 +266,16 @@ func asOf(r *usage.Record, at map[string]uint64) *usage.Record {
 	return nil
 }
 
-// share says how much of a record's quantity falls to one price.
+// share says how much of a record's quantity falls to one price of a customer.
 type share struct {
-	model, quantity string
-	entry           int
-	price           *pricing.Schedule
-	within          map[string]*pricing.Schedule // quantities that are a part of it, charged by themselves where priced
+	customer, model, quantity string
+	entry                     int
+	price                     *pricing.Schedule
+	within                    map[string]*pricing.Schedule // quantities that are a part of it, charged by themselves where priced
 }
 
 func newShare(b *pricing.Book, customer, model, quantity string, entry int) *share {
-	s := &share{model: model, quantity: quantity, entry: entry, price: b.Schedule(customer, model, quantity), within: map[string]*pricing.Schedule{}}
+	s := &share{customer: customer, model: model, quantity: quantity, entry: entry, price: b.Schedule(customer, model, quantity), within: map[string]*pricing.Schedule{}}
 	for _, part := range []string{usage.CachedInputTokens, usage.ReasoningTokens} {
 		if pricing.Within(part) == quantity {
 			s.within[part] = b.Schedule(customer, model, part)
@@ -236,7 +285,7 @@ func newShare(b *pricing.Book, customer, model, quantity string, entry int) *sha
 }
 
 func (s *share) of(r *usage.Record) (int64, error) {
-	if r == nil || r.Model != s.model {
+	if r == nil || r.Customer != s.customer || r.Model != s.model {
 		return 0, nil
 	}
 	at := pricing.Instant(r.Time / int64(time.Second))

@@ -75,6 +75,9 @@ func lineExplanation(x *api.LineExplanation) *grid {
 	case x.Count > 0:
 		above = append(above, fmt.Sprintf("%s now come to %s, the line counts %s: something of them has changed or moved since:", count(int64(x.Count), "record", "records"), thousands(x.Sum), thousands(x.Used)))
 	}
+	if x.Moved > 0 {
+		above = append(above, count(int64(x.Moved), "record is", "records are")+" another customer's now, and shown as then.")
+	}
 	g := &grid{
 		above: strings.Join(above, "\n"), columns: []string{"time", "record", "project", "request_id", "used", "trace", "span", "entry", "index", "journal"},
 		numbers: []string{"used", "entry", "index"},

@@ -345,6 +345,10 @@ func (c *change) write(ctx context.Context, g *group) error {
 		c.total(&records[i], 1)
 	}
 	c.index(parent, g.facts)
+	for i := range records[1:] {
+		// Found by ids of their own, at the hour of the group.
+		c.indexKey(hourOf(&g.facts[0]), records[1+i].Key, parent)
+	}
 	return nil
 }
 
@@ -396,12 +400,16 @@ func (c *change) index(id int64, facts []usage.Fact) {
 		c.rows.traces = append(c.rows.traces, [4]int64{hour, traceOf(f), identity, id})
 		seen.add(identityEntry(identity))
 		if i == 0 {
-			key := first8(f.Key)
-			c.rows.keys = append(c.rows.keys, [3]int64{hour, key, id})
-			seen.add(keyEntry(key))
+			c.indexKey(hour, f.Key, id)
 		}
 		if f.RequestID != "" {
 			c.rows.requests = append(c.rows.requests, [3]int64{hour, requestOf(f.RequestID), id})
 		}
 	}
+}
+
+func (c *change) indexKey(hour int64, key usage.Hash, id int64) {
+	n := first8(key)
+	c.rows.keys = append(c.rows.keys, [3]int64{hour, n, id})
+	c.seen.hour(hour).add(keyEntry(n))
 }

@@ -289,8 +289,8 @@ func entriesOf(x *row) map[string]map[entry]bool {
 		if f.RequestID != "" {
 			out["by_request"][entry{hour, requestOf(f.RequestID), 0, x.top}] = true
 		}
-		if i == 0 && x.id == x.top {
-			out["by_key"][entry{hour, first8(f.Key), 0, x.top}] = true
+		if i == 0 {
+			out["by_key"][entry{hour, first8(x.fold.Key), 0, x.top}] = true
 		}
 	}
 	return out

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"encoding/binary"
 	"fmt"
+	"strconv"
+	"strings"
 )
 
 // A filter answers "never seen" about the identities and keys of one hour of a
@@ -139,34 +141,35 @@ func (fs *filters) load(ctx context.Context, db querier) error {
 	}); err != nil {
 		return err
 	}
-	for i := range fs {
-		if !fs[i].sealed {
-			if err := fs[i].scan(ctx, db, int64(i)+anyHour); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return fs.scan(ctx, db)
 }
 
-// scan fills the filter from the indexes.
-func (f *filter) scan(ctx context.Context, db querier, hour int64) error {
+// scan fills the filters of the hours that are not sealed from the indexes.
+func (fs *filters) scan(ctx context.Context, db querier) error {
+	var open []string
+	for i := range fs {
+		if !fs[i].sealed {
+			open = append(open, strconv.FormatInt(int64(i)+anyHour, 10))
+		}
+	}
 	for query, entry := range map[string]func(int64) uint64{
-		"SELECT identity FROM by_trace WHERE hour = ?": identityEntry,
-		"SELECT key FROM by_key WHERE hour = ?":        keyEntry,
+		"SELECT hour, identity FROM by_trace WHERE hour IN (": identityEntry,
+		"SELECT hour, key FROM by_key WHERE hour IN (":        keyEntry,
 	} {
-		if err := each(ctx, db, query, []any{hour}, func(scan scanFunc) error {
-			var n int64
-			if err := scan(&n); err != nil {
-				return err
+		if err := each(ctx, db, query+strings.Join(open, ",")+")", nil, func(scan scanFunc) error {
+			var hour, n int64
+			err := scan(&hour, &n)
+			if err == nil {
+				fs.hour(hour).add(entry(n))
 			}
-			f.add(entry(n))
-			return nil
+			return err
 		}); err != nil {
 			return err
 		}
 	}
-	f.added = false
+	for i := range fs {
+		fs[i].added = false
+	}
 	return nil
 }
 

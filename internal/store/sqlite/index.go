@@ -16,7 +16,7 @@ type index struct {
 	db       *sql.DB
 	days     map[int64]bool
 	strays   map[stray]bool
-	policies map[string][]byte // of each origin, behind its position
+	policies map[string][]byte // of each origin, where it changed since it was opened
 }
 
 // stray is a file and a day, another than the file's, of records in it.
@@ -94,7 +94,6 @@ func (x *index) resume(ctx context.Context, origin string) (through uint64, poli
 	if errors.Is(err, sql.ErrNoRows) {
 		err = nil
 	}
-	x.policies[origin] = policy
 	return through, policy, err
 }
 

@@ -24,7 +24,6 @@ func oneMoment(t *testing.T, open Opener) {
 		applied <- err
 	}()
 	customers := []string{"acme", "globex"}
-	day := int64(86_400_000_000_000)
 	from := g.All[0].Time / day * day
 	ranges := []usage.Range{{}, {To: from + day}, {From: from + day, To: from + 2*day}, {From: from + day}, {From: 1, To: 2}}
 	seen := map[uint64]bool{}
@@ -56,22 +55,6 @@ func oneMoment(t *testing.T, open Opener) {
 // totalsAt is what TotalsAt has to answer.
 func totalsAt(all []usage.Fact, at map[string]uint64, in usage.Range, customers []string) []usage.Total {
 	facts := slices.DeleteFunc(slices.Clone(all), func(f usage.Fact) bool { return f.Seq > at[f.Origin] })
-	records := slices.DeleteFunc(usage.Fold(facts).Records, func(r usage.Record) bool {
-		bucket := usage.BucketOf(r.Time) * 1_000_000_000
-		return !slices.Contains(customers, r.Customer) || bucket < in.From || in.To != 0 && bucket >= in.To
-	})
-	sums := map[usage.TotalKey]usage.Quantities{}
-	for i := range records {
-		k := records[i].TotalKey()
-		k.Bucket = 0
-		q := sums[k]
-		q.AddAll(records[i].Quantities)
-		sums[k] = q
-	}
-	totals := []usage.Total{}
-	for k, q := range sums {
-		totals = append(totals, k.Total(q))
-	}
-	usage.SortTotals(totals)
-	return withoutZeros(totals)
+	records := slices.DeleteFunc(usage.Fold(facts).Records, func(r usage.Record) bool { return !slices.Contains(customers, r.Customer) })
+	return totals(records, in, 0)
 }

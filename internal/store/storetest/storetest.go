@@ -4,11 +4,12 @@
 package storetest
 
 import (
+	"bytes"
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/tollkeeper/tollkeeper/internal/usage"
@@ -16,9 +17,11 @@ import (
 
 // Store is what a usage store does. Apply is durable enough to survive the
 // process, idempotent by (origin, Through), and all or nothing for each day;
-// readers see whole days.
+// readers see whole days. Resume says behind which entry a journal is to be read
+// on, and the policy that governs there: never ahead of what a sudden end leaves.
 type Store interface {
 	Apply(ctx context.Context, b usage.Batch) error
+	Resume(ctx context.Context, origin string) (through uint64, policy []byte, err error)
 	Positions(ctx context.Context) (map[string]uint64, error)
 	Totals(ctx context.Context, in usage.Range, step int64) ([]usage.Total, error)
 	// TotalsAt sums the records of some customers in each range, bucket 0, as of one
@@ -36,34 +39,49 @@ type Opener func(t *testing.T) Store
 // Run runs the suite; fresh gives each test an opener of its own.
 func Run(t *testing.T, fresh func(t *testing.T) Opener) {
 	t.Helper()
-	for seed := range uint64(8) {
-		t.Run(fmt.Sprintf("one journal, seed %d", seed), func(t *testing.T) { sameAsFold(t, fresh(t), seed, 1) })
-		t.Run(fmt.Sprintf("two journals, seed %d", seed), func(t *testing.T) { sameAsFold(t, fresh(t), seed, 2) })
+	run := func(name string, test func(t *testing.T, open Opener)) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, fresh(t))
+		})
 	}
-	t.Run("a batch again changes nothing", func(t *testing.T) { again(t, fresh(t)) })
-	t.Run("find by id, trace, request id, customer", func(t *testing.T) { find(t, fresh(t)) })
-	t.Run("find among traces alike", func(t *testing.T) { alike(t, fresh(t)) })
-	t.Run("sums of one moment", func(t *testing.T) { oneMoment(t, fresh(t)) })
-	t.Run("rejected and ignored are counted once", func(t *testing.T) { counts(t, fresh(t)) })
+	for seed := range uint64(4) {
+		for journals := 1; journals <= 2; journals++ {
+			run(fmt.Sprintf("as the fold, %d journals, seed %d", journals, seed), sameAsFold(seed, journals))
+		}
+	}
+	run("a batch again changes nothing", again)
+	run("one journal long after the other", late)
+	run("an event again with another time", events)
+	run("a verdict is given anew", verdicts)
+	run("a restart goes on where it says", restart)
+	run("find by id, trace, request id, customer", find)
+	run("find among traces alike", alike)
+	run("lists of a range", lists)
+	run("sums of one moment", oneMoment)
+	run("rejected and ignored are counted once", counts)
 }
 
-// sameAsFold applies random facts in random batches, the journals interleaved
-// and the store opened anew in between, and compares every answer.
-func sameAsFold(t *testing.T, open Opener, seed uint64, journals int) {
-	t.Helper()
-	g := NewGenerator(seed, journals)
-	batches := g.Batches(60)
-	s := open(t)
-	for i, b := range batches {
-		if i%17 == 16 {
-			s = open(t)
-		}
-		apply(t, s, b)
-		if i%5 == 0 {
+// sameAsFold applies random facts in random batches, each journal in its order
+// and the journals in none, the store opened anew in between, and compares
+// every answer.
+func sameAsFold(seed uint64, journals int) func(t *testing.T, open Opener) {
+	return func(t *testing.T, open Opener) {
+		t.Helper()
+		g := NewGenerator(seed, journals)
+		batches := g.Shuffle(g.Batches(60))
+		s := open(t)
+		for i, b := range batches {
+			if i%17 == 16 {
+				s = open(t)
+			}
 			apply(t, s, b)
+			if i%5 == 0 {
+				apply(t, s, b)
+			}
 		}
+		Compare(t, s, g.All)
 	}
-	compare(t, s, usage.Fold(g.All))
 }
 
 func apply(t *testing.T, s Store, b usage.Batch) {
@@ -73,109 +91,143 @@ func apply(t *testing.T, s Store, b usage.Batch) {
 	}
 }
 
-func compare(t *testing.T, s Store, want usage.Outcome) {
-	t.Helper()
-	records, err := s.Records(t.Context(), usage.RecordFilter{Limit: 1 << 20})
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := Comparable(records)
-	for id, w := range Comparable(want.Records) {
-		if g, ok := got[id]; !ok || !reflect.DeepEqual(g, w) {
-			t.Fatalf("record %s:\n got %+v\nwant %+v", id, g, w)
-		}
-	}
-	if len(got) != len(want.Records) {
-		t.Fatalf("%d records, want %d", len(got), len(want.Records))
-	}
-	totals, err := s.Totals(t.Context(), usage.Range{}, 900)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if w := withoutZeros(usage.Totals(want.Records)); !reflect.DeepEqual(totals, w) {
-		t.Fatalf("totals differ:\n got %+v\nwant %+v", totals, w)
-	}
-	compareVerdicts(t, s, want)
-}
-
-func compareVerdicts(t *testing.T, s Store, want usage.Outcome) {
-	t.Helper()
-	tallies, err := s.Tallies(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	sums := map[usage.Verdict]int64{}
-	for _, x := range tallies {
-		sums[usage.Verdict(x.Verdict)] += x.Amount
-	}
-	for _, v := range []usage.Verdict{usage.Accepted, usage.Duplicate, usage.Conflict} {
-		if sums[v] != want.Verdicts[v] {
-			t.Errorf("%s: %d, want %d", v, sums[v], want.Verdicts[v])
-		}
-	}
-	conflicts, err := s.Conflicts(t.Context(), usage.Range{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(conflicts) != len(want.Conflicts) {
-		t.Errorf("%d conflicts listed, want %d", len(conflicts), len(want.Conflicts))
-	}
-}
-
-func withoutZeros(totals []usage.Total) []usage.Total {
-	out := []usage.Total{}
-	for _, x := range totals {
-		x.Quantities = slices.DeleteFunc(x.Quantities, func(q usage.Quantity) bool { return q.Amount == 0 })
-		if len(x.Quantities) > 0 {
-			out = append(out, x)
-		}
-	}
-	return out
-}
-
-// View is what two stores must say alike of a record.
-type View struct {
-	Time, Start, End        int64
-	Shape                   usage.Shape
-	Grade                   usage.Grade
-	Attribution             usage.Attribution
-	Model, Service, Request string
-	Quantities              usage.Quantities
-	Flags                   []string
-	Facts                   []string
-}
-
-// Comparable returns the views of records by id.
-func Comparable(records []usage.Record) map[string]View {
-	out := map[string]View{}
-	for i := range records {
-		r := &records[i]
-		v := View{
-			Time: r.Time, Start: r.Start, End: r.End, Shape: r.Shape, Grade: r.Grade, Attribution: r.Attribution,
-			Model: r.Model, Service: r.Service, Request: r.RequestID, Quantities: r.Quantities,
-		}
-		v.Flags = append(v.Flags, r.Flags...)
-		for j := range r.Facts {
-			f := &r.Facts[j]
-			v.Facts = append(v.Facts, fmt.Sprintf("%s %s %s %s/%d/%d %s", f.Identity, f.Content, f.Trace, f.Origin, f.Seq, f.Index, f.Producer))
-		}
-		out[r.ID()] = v
-	}
-	return out
-}
-
 func again(t *testing.T, open Opener) {
 	t.Helper()
-	g := NewGenerator(1, 1)
+	g := NewGenerator(1, 2)
 	batches := g.Batches(30)
+	s := open(t)
+	for range 2 {
+		for _, b := range batches {
+			apply(t, s, b)
+		}
+		s = open(t)
+	}
+	Compare(t, s, g.All)
+}
+
+// late gives the store one whole journal and then the other, whose positions
+// lie between those of the first: what stayed may have to go.
+func late(t *testing.T, open Opener) {
+	t.Helper()
+	g := NewGenerator(4, 2)
+	batches := g.Batches(40)
+	slices.SortStableFunc(batches, func(a, b usage.Batch) int { return strings.Compare(b.Origin, a.Origin) })
 	s := open(t)
 	for _, b := range batches {
 		apply(t, s, b)
 	}
-	for _, b := range batches {
-		apply(t, open(t), b)
+	Compare(t, s, g.All)
+}
+
+// journal is a journal of one test, of an observation an entry.
+type journal struct {
+	origin string
+	seq    uint64
+	All    *[]usage.Fact
+}
+
+// says applies an entry with one observation, received at a time.
+func (j *journal) says(t *testing.T, s Store, received int64, o usage.Observation) {
+	t.Helper()
+	j.seq++
+	f := usage.NewFact(o, usage.Stamp{Producer: "p"}, usage.Position{Received: received, Origin: j.origin, Seq: j.seq}, nil)
+	*j.All = append(*j.All, f)
+	apply(t, s, usage.Batch{Origin: j.origin, Through: j.seq, Facts: []usage.Fact{f}})
+}
+
+const (
+	noon = 1_790_000_000_000_000_000/day*day + day/2
+	day  = 86_400_000_000_000
+)
+
+// events sends an event again days later, with the time of then: it is the same
+// event, in one journal and in another, after a restart and within one batch.
+func events(t *testing.T, open Opener) {
+	t.Helper()
+	event := func(at, amount int64) usage.Observation {
+		return usage.Observation{
+			Kind: usage.KindUsage, Domain: usage.DomainEvent, Source: "transcriber", ID: "e1", Start: at, End: at,
+			Quantities: usage.NewQuantities(usage.Quantity{Name: "audio_ms", Amount: amount}),
+		}
 	}
-	compare(t, s, usage.Fold(g.All))
+	s := open(t)
+	var all []usage.Fact
+	a, b := &journal{"a", 0, &all}, &journal{"b", 0, &all}
+	a.says(t, s, noon+2*day, event(noon, 5000))
+	s = open(t)
+	a.says(t, s, noon+3*day, event(noon+3*day, 5000))
+	b.says(t, s, noon+4*day, event(noon+4*day, 5000))
+	b.says(t, s, noon+5*day, event(noon, 5000))
+	Compare(t, s, all)
+	b.says(t, s, noon+day, event(noon+day, 4000)) // before all others: it stays
+	s = open(t)
+	Compare(t, s, all)
+	records, err := s.Records(t.Context(), usage.RecordFilter{})
+	if err != nil || len(records) != 1 || records[0].Quantities.Get("audio_ms") != 4000 {
+		t.Errorf("%+v, %v", records, err)
+	}
+}
+
+// verdicts lets a lower position come by another journal, so that what was a
+// duplicate is in conflict and the other way round.
+func verdicts(t *testing.T, open Opener) {
+	t.Helper()
+	span := func(tokens int64) usage.Observation {
+		return usage.Observation{
+			Kind: usage.KindUsage, Domain: usage.DomainSpan, Trace: "1234567890abcdef1234567890abcdef", Span: "1234567890abcdef", Start: noon, End: noon + 1,
+			RequestID: "cmpl-x-0", Quantities: usage.NewQuantities(usage.Quantity{Name: usage.InputTokens, Amount: tokens}),
+		}
+	}
+	s := open(t)
+	var all []usage.Fact
+	a, b := &journal{"a", 0, &all}, &journal{"b", 0, &all}
+	for i, tokens := range []int64{1, 1, 2, 2, 1} {
+		a.says(t, s, noon+100+int64(i), span(tokens))
+	}
+	Compare(t, s, all)
+	b.says(t, s, noon+50, span(2))
+	s = open(t)
+	Compare(t, s, all)
+	b.says(t, s, noon+40, span(1))
+	Compare(t, s, all)
+}
+
+// restart reads each journal on from where the store says, as a projector does,
+// and under the policy that it says.
+func restart(t *testing.T, open Opener) {
+	t.Helper()
+	g := NewGenerator(5, 2)
+	batches := g.Batches(30)
+	for i := range batches {
+		if i%4 == 0 {
+			batches[i].Policy = fmt.Append(nil, i)
+		}
+	}
+	for i := 0; i < len(batches); i += 7 {
+		s := open(t)
+		for _, b := range batches[:min(i+7, len(batches))] {
+			if through, _, err := s.Resume(t.Context(), b.Origin); err != nil {
+				t.Fatal(err)
+			} else if b.Through > through {
+				apply(t, s, b)
+			}
+		}
+	}
+	s := open(t)
+	Compare(t, s, g.All)
+	for origin, want := range map[string]usage.Batch{"journal-0": {}, "journal-1": {}, "never": {}} {
+		for _, b := range batches {
+			if b.Origin == origin && b.Policy != nil {
+				want.Policy = b.Policy
+			}
+			if b.Origin == origin {
+				want.Through = b.Through
+			}
+		}
+		if through, policy, err := s.Resume(t.Context(), origin); err != nil || through != want.Through || !bytes.Equal(policy, want.Policy) {
+			t.Errorf("%s resumes behind %d under policy %q, %v; want %d, %q", origin, through, policy, err, want.Through, want.Policy)
+		}
+	}
 }
 
 func find(t *testing.T, open Opener) {
@@ -198,8 +250,8 @@ func find(t *testing.T, open Opener) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !slices.ContainsFunc(found, func(x usage.Record) bool { return x.ID() == r.ID() }) {
-				t.Errorf("%+v does not find %s", f, r.ID())
+			if !slices.Contains(ids(found), r.ID()) {
+				t.Errorf("%+v does not find %s, a record of shape %s", f, r.ID(), r.Shape)
 			}
 		}
 	}
@@ -232,6 +284,32 @@ func alike(t *testing.T, open Opener) {
 	}
 }
 
+// lists asks for records of a range, no more than a limit: the earliest.
+func lists(t *testing.T, open Opener) {
+	t.Helper()
+	g := NewGenerator(6, 2)
+	s := open(t)
+	for _, b := range g.Batches(40) {
+		apply(t, s, b)
+	}
+	records := usage.Fold(g.All).Records
+	first, last := span(records)
+	acme := "acme"
+	for _, in := range []usage.Range{{}, {From: last - 2*day}, {To: first/day*day + day}, {From: last - 3*day/2, To: last - day/2}} {
+		for _, limit := range []int{1, 7, 1 << 20} {
+			for _, f := range []usage.RecordFilter{{Range: in, Limit: limit}, {Range: in, Limit: limit, Customer: &acme}} {
+				found, err := s.Records(t.Context(), f)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got, want := ids(found), listed(records, f); !slices.Equal(got, want) {
+					t.Errorf("%+v lists\n%v, want\n%v", f, got, want)
+				}
+			}
+		}
+	}
+}
+
 func counts(t *testing.T, open Opener) {
 	t.Helper()
 	s := open(t)
@@ -241,6 +319,7 @@ func counts(t *testing.T, open Opener) {
 	}}
 	apply(t, s, b)
 	apply(t, s, b)
+	apply(t, open(t), b)
 	tallies, err := s.Tallies(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -255,153 +334,4 @@ func counts(t *testing.T, open Opener) {
 	if p, err := s.Positions(t.Context()); err != nil || p["a"] != 2 {
 		t.Errorf("positions %v, %v", p, err)
 	}
-}
-
-// Generator makes random facts: plain requests, n > 1, several prompts, beams,
-// pooling, tags, duplicates and, in one journal, conflicts, over three days.
-type Generator struct {
-	rand     *rand.Rand
-	journals int
-	seq      []uint64
-	clock    int64
-	rules    *usage.Rules
-	// All holds every fact of the batches made so far.
-	All []usage.Fact
-}
-
-// NewGenerator returns a generator that makes the same for the same seed.
-func NewGenerator(seed uint64, journals int) *Generator {
-	rules, err := usage.Policy{
-		Engines: []usage.Engine{{Match: map[string]string{"service.name": "opt"}, Model: "opt-125m", Beams: usage.BeamsFold}},
-		Order:   []string{usage.RuleTag, usage.RuleRequestID, usage.RuleResource}, RequestIDs: []string{`^cmpl-(?P<customer>[a-c])-`},
-		Resources: []usage.ResourceRule{{Match: map[string]string{"service.name": "opt"}, Customer: "acme"}},
-	}.Compile()
-	if err != nil {
-		panic(err)
-	}
-	return &Generator{rand: rand.New(rand.NewPCG(seed, 7)), journals: journals, seq: make([]uint64, journals), clock: 1_790_000_000_000_000_000, rules: rules} //nolint:gosec // a test wants the same again
-}
-
-// Batches makes n batches of one to four entries each.
-func (g *Generator) Batches(n int) []usage.Batch {
-	var out []usage.Batch
-	for range n {
-		j := g.rand.IntN(g.journals)
-		b := usage.Batch{Origin: fmt.Sprintf("journal-%d", j)}
-		for range 1 + g.rand.IntN(4) {
-			g.seq[j]++
-			g.clock += g.rand.Int64N(3_600_000_000_000 * 2)
-			for i, o := range g.entry() {
-				p := usage.Position{Received: g.clock, Origin: b.Origin, Seq: g.seq[j], Index: i}
-				b.Facts = append(b.Facts, usage.NewFact(o.Observation, o.Stamp, p, g.rules))
-			}
-		}
-		b.Through = g.seq[j]
-		g.All = append(g.All, b.Facts...)
-		out = append(out, b)
-	}
-	return out
-}
-
-type said struct {
-	usage.Observation
-	usage.Stamp
-}
-
-func (g *Generator) entry() []said {
-	var out []said
-	for range g.rand.IntN(6) {
-		switch kind := g.rand.IntN(10); {
-		case kind < 3 && len(g.All) > 0: // sent again
-			f := g.All[g.rand.IntN(len(g.All))]
-			s := said{f.Observation, f.Stamp}
-			if g.journals == 1 && kind == 0 {
-				s.Quantities = usage.NewQuantities(usage.Quantity{Name: usage.InputTokens, Amount: g.rand.Int64N(9)})
-			}
-			out = append(out, s)
-		case kind == 3:
-			out = append(out, g.request("embd-%s-0", 1, 1)...)
-		case kind == 4:
-			out = append(out, g.request("chatcmpl-%s", 3, 1)...)
-		case kind == 5:
-			out = append(out, g.request("cmpl-%s", 1, 3)...)
-		case kind == 6:
-			out = append(out, g.tagged()...)
-		case kind == 7:
-			out = append(out, g.beams()...)
-		default:
-			out = append(out, g.request("cmpl-%s-0", 1, 1)...)
-		}
-	}
-	return out
-}
-
-func (g *Generator) hex(n int) string {
-	b := make([]byte, n)
-	for i := range b {
-		b[i] = "0123456789abcdef"[g.rand.IntN(16)]
-	}
-	b[0] = '1'
-	return string(b)
-}
-
-func (g *Generator) span(id string) said {
-	start := g.clock - g.rand.Int64N(60_000_000_000)
-	return said{Observation: usage.Observation{
-		Kind: usage.KindUsage, Domain: usage.DomainSpan, Trace: g.hex(32), Span: g.hex(16), Parent: g.hex(16),
-		Start: start, End: start + 1_000_000, RequestID: id,
-		Quantities: usage.Quantities{{Name: usage.InputTokens, Amount: g.rand.Int64N(100)}, {Name: usage.OutputTokens, Amount: g.rand.Int64N(100)}},
-		Resource:   usage.Attributes{{Key: "service.instance.id", Str: "i"}, {Key: "service.name", Str: "opt"}},
-	}, Stamp: usage.Stamp{Producer: "p"}}
-}
-
-func (g *Generator) request(format string, n, prompts int) []said {
-	id := fmt.Sprintf(format, string("abcdef"[g.rand.IntN(6)])+"-"+g.hex(8))
-	first := g.span(id)
-	if g.rand.IntN(40) == 0 { // an implausible clock
-		first.Start, first.End = 5, 4
-	}
-	var out []said
-	for p := range prompts {
-		for range n {
-			s := first
-			s.Span = g.hex(16)
-			if prompts > 1 {
-				s.RequestID = fmt.Sprintf("%s-%d", id, p)
-			}
-			out = append(out, s)
-		}
-	}
-	return out
-}
-
-func (g *Generator) tagged() []said {
-	out := g.request("chatcmpl-%s", 2, 1)
-	for i := range out {
-		out[i].Stamp.Tag, out[i].Customer, out[i].Stamp.Key = usage.TagValid, "globex", "key_1"
-		if g.rand.IntN(2) == 0 {
-			out[i].Record = "01JDABCDEFGHJKMNPQRSTVWXYZ"
-		}
-	}
-	return out
-}
-
-func (g *Generator) beams() []said {
-	id := "cmpl-" + g.hex(16)
-	trace, start := g.hex(32), g.clock
-	var out []said
-	for step := range 3 {
-		uuid := g.hex(16)
-		for beam := range 2 {
-			if step == 0 && beam == 1 {
-				continue
-			}
-			s := g.span(fmt.Sprintf("%s-%s-beam-%d", id, uuid, beam))
-			s.Trace, s.Start, s.End = trace, start+int64(step)*1_000_000, start+int64(step)*1_000_000+10
-			s.Quantities = usage.Quantities{{Name: usage.InputTokens, Amount: int64(10 + step)}, {Name: usage.OutputTokens, Amount: 1}}
-			s.Attributes = usage.Attributes{{Key: "gen_ai.request.max_tokens", Int: 1, IsInt: true}}
-			out = append(out, s)
-		}
-	}
-	return out
 }

@@ -73,6 +73,12 @@ func (d *dayTotals) after(at map[string]uint64) bool {
 	return false
 }
 
+// covers tells whether the sums of these ranges were read: a file can come to
+// matter to a range between two tries.
+func (d *dayTotals) covers(ranges []int) bool {
+	return d != nil && !slices.ContainsFunc(ranges, func(i int) bool { return d.sums[i] == nil })
+}
+
 // readDays reads the days of the ranges, the newest first since those change,
 // and tells whether all are of the moment.
 func (r *Reader) readDays(ctx context.Context, at map[string]uint64, ranges []usage.Range, customers []string, read map[int64]*dayTotals) (bool, error) {
@@ -124,7 +130,7 @@ func (r *Reader) readDay(ctx context.Context, day int64, ranges []usage.Range, w
 	if d.positions, err = loadPositions(ctx, tx); err != nil {
 		return nil, err
 	}
-	if before != nil && !before.after(d.positions) && !d.after(before.positions) {
+	if before.covers(which) && !before.after(d.positions) && !d.after(before.positions) {
 		return before, nil // as it was
 	}
 	for _, i := range which {

@@ -62,14 +62,16 @@ type Invoice struct {
 
 // InvoiceLine is a charge for one quantity of one model at one price.
 type InvoiceLine struct {
-	Line     int           `json:"line"`
-	Model    string        `json:"model"`
-	Quantity string        `json:"quantity"`
-	Used     int64         `json:"used" doc:"how many units"`
-	Price    money.Decimal `json:"price"`
-	Per      int64         `json:"per" doc:"how many units the price is for"`
-	Charge   money.Decimal `json:"charge" doc:"used × price / per, exactly"`
-	Amount   string        `json:"amount" doc:"the charge, rounded to the currency's decimal places"`
+	Line     int             `json:"line"`
+	Model    string          `json:"model"`
+	Quantity string          `json:"quantity"`
+	Used     int64           `json:"used" doc:"how many units"`
+	Price    money.Decimal   `json:"price"`
+	Per      int64           `json:"per" doc:"how many units the price is for"`
+	From     pricing.Instant `json:"price_from" doc:"since when the price holds"`
+	To       pricing.Instant `json:"price_to,omitzero" doc:"until when; absent: open"`
+	Charge   money.Decimal   `json:"charge" doc:"used × price / per, exactly"`
+	Amount   string          `json:"amount" doc:"the charge, rounded to the currency's decimal places"`
 }
 
 // InvoiceAdjustment is what a closed period comes to now, less what was billed for it.
@@ -387,11 +389,18 @@ func (l *Local) awaitHead(ctx context.Context) error {
 func (l *Local) draft(ctx context.Context, c *Customer, month string) (*billing.Invoice, error) {
 	in := billing.Input{
 		Issuer: l.Defaults.Issuer, Customer: billing.Party{ID: c.ID, Name: c.Name, Address: c.Address, Email: c.Email}, Note: l.Defaults.Note,
-		Rounding: cmp.Or(l.Defaults.Rounding, money.HalfEven), Fold: usage.FoldVersion,
+		Projects: map[string]string{}, Rounding: cmp.Or(l.Defaults.Rounding, money.HalfEven), Fold: usage.FoldVersion,
 	}
 	var err error
 	if in.Currency, err = currencyOf(cmp.Or(c.Currency, l.Defaults.Currency)); err != nil {
 		return nil, err
+	}
+	projects, err := l.Business.Projects(ctx, c.ID)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range projects {
+		in.Projects[p.ID] = p.Name
 	}
 	if in.Closed, err = l.closed(ctx, c.ID); err != nil {
 		return nil, err
@@ -545,7 +554,8 @@ func newInvoice(x *billing.Invoice, document []byte) *Invoice {
 	for i := range x.Lines {
 		n := &x.Lines[i]
 		out.Lines = append(out.Lines, InvoiceLine{
-			Line: n.Number, Model: n.Model, Quantity: n.Quantity, Used: n.Amount, Price: n.Price.Price, Per: n.Price.Per, Charge: n.Charge, Amount: n.Total,
+			Line: n.Number, Model: n.Model, Quantity: n.Quantity, Used: n.Amount, Price: n.Price.Price, Per: n.Price.Per, From: n.Price.From, To: n.Price.To,
+			Charge: n.Charge, Amount: n.Total,
 		})
 	}
 	for i := range x.Adjustments {

@@ -22,7 +22,7 @@ var ErrCannotRemake = errors.New("cannot be made again")
 // the invoice's, or its book's.
 func (l *Local) RemakeInvoice(ctx context.Context, kept *business.Invoice, x *billing.Invoice, counted []business.Invoice) (*billing.Invoice, error) {
 	in := billing.Input{
-		Issuer: x.Issuer, Customer: x.Customer, Note: x.Note, Rounding: x.Rounding, Fold: x.Fold,
+		Issuer: x.Issuer, Customer: x.Customer, Note: x.Note, Projects: x.Projects, Rounding: x.Rounding, Fold: x.Fold,
 		Period: billing.Period{Start: pricing.Instant(kept.Start.Unix()), End: pricing.Instant(kept.End.Unix()), Zone: x.Period.Zone},
 	}
 	in.Customer.ID = kept.Customer

@@ -47,11 +47,13 @@ type Invoice struct {
 	LeftOut []LeftOut `json:"left_out"`
 	Lines   []Line    `json:"lines"`
 	// Note is the issuer's text below the total.
-	Note     string         `json:"note"`
-	Number   int64          `json:"number"`
-	Period   Period         `json:"period"`
-	Rounding money.Rounding `json:"rounding"`
-	Sums     Sums           `json:"sums"`
+	Note   string `json:"note"`
+	Number int64  `json:"number"`
+	Period Period `json:"period"`
+	// Projects are the names of the lines' projects, of those that have one.
+	Projects map[string]string `json:"projects"`
+	Rounding money.Rounding    `json:"rounding"`
+	Sums     Sums              `json:"sums"`
 	// Usage is what the lines were rated from.
 	Usage  []Usage `json:"usage"`
 	Format int     `json:"v"`

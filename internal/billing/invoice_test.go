@@ -21,6 +21,7 @@ func everything(t fataler) *billing.Invoice {
 	first := sealed(make1(t, input(t, "2026-11", b, used(november, "opt", "", in, 2_000_000))), 1)
 	next := input(t, "2026-12", b, used(month(t, "2026-12").Start, "opt", "chat <&> \u2028 \"ü\"", in, 3_000_000, out, 5), used(month(t, "2026-12").Start, "", "", in, 5))
 	next.Note = "Payable within 14 days."
+	next.Projects = map[string]string{"chat <&> \u2028 \"ü\"": "Chat", "": "", "unused": "Unused", "search": ""}
 	foreign := make1(t, input(t, "2026-10", billing.Book{}))
 	foreign.Currency = yen
 	next.Closed = []billing.Closed{

@@ -23,10 +23,12 @@ type Book struct {
 type Input struct {
 	Issuer, Customer Party
 	Note             string
-	Period           Period
-	Currency         money.Currency
-	Rounding         money.Rounding
-	Book             Book
+	// Projects are the names of the customer's projects, by id.
+	Projects map[string]string
+	Period   Period
+	Currency money.Currency
+	Rounding money.Rounding
+	Book     Book
 	// Usage is what the period holds of the customer, and of nobody: sums whose
 	// Bucket is the start of a stretch of [Book.Stretches].
 	Usage []usage.Total
@@ -76,7 +78,7 @@ func Make(in Input) (*Invoice, error) {
 	m.out = &Invoice{
 		Adjustments: []Adjustment{}, Book: in.Book.BookRef, Counted: []string{}, Currency: in.Currency, Customer: in.Customer, Deferred: []Deferred{},
 		Fold: in.Fold, Issuer: in.Issuer, Journals: maps.Clone(in.Journals), LeftOut: []LeftOut{}, Lines: []Line{}, Note: in.Note,
-		Period: in.Period, Rounding: in.Rounding, Usage: []Usage{}, Format: Format,
+		Period: in.Period, Projects: map[string]string{}, Rounding: in.Rounding, Usage: []Usage{}, Format: Format,
 	}
 	if m.out.Journals == nil {
 		m.out.Journals = map[string]uint64{}
@@ -224,6 +226,9 @@ func (m *making) own() error {
 		}
 		for _, p := range l.Projects {
 			line.Projects = append(line.Projects, Part{Amount: p.Amount, Charge: p.Charge, Project: p.Project})
+			if name := m.Projects[p.Project]; name != "" {
+				m.out.Projects[p.Project] = name
+			}
 		}
 		m.out.Lines = append(m.out.Lines, line)
 	}

@@ -178,13 +178,13 @@ func invoiceGrid(x *api.Invoice, format string) *grid {
 		above: invoiceTitle(x), columns: []string{"line", "model", "quantity", "used", "price", "per", "charge", "amount", "note"},
 		numbers: []string{"used", "price", "per", "charge", "amount"}, unnamed: true,
 	}
-	number := thousands
+	number, amount := thousands, export.Grouped
 	if format == "csv" {
-		number = func(n int64) string { return strconv.FormatInt(n, 10) }
+		number, amount = func(n int64) string { return strconv.FormatInt(n, 10) }, func(s string) string { return s }
 	}
 	for i := range x.Lines {
 		n := &x.Lines[i]
-		g.rows = append(g.rows, []string{strconv.Itoa(n.Line), n.Model, n.Quantity, number(n.Used), n.Price.String(), number(n.Per), n.Charge.String(), n.Amount, ""})
+		g.rows = append(g.rows, []string{strconv.Itoa(n.Line), n.Model, n.Quantity, number(n.Used), n.Price.String(), number(n.Per), amount(n.Charge.String()), amount(n.Amount), priceTime(x, n)})
 	}
 	for i := range x.Adjustments {
 		a := &x.Adjustments[i]
@@ -192,7 +192,7 @@ func invoiceGrid(x *api.Invoice, format string) *grid {
 		if a.Invoice != "" {
 			note += ", " + a.Invoice
 		}
-		g.rows = append(g.rows, []string{strconv.Itoa(a.Line), a.Model, a.Quantity, number(a.Used), a.Price.String(), number(a.Per), "", a.Amount, note})
+		g.rows = append(g.rows, []string{strconv.Itoa(a.Line), a.Model, a.Quantity, number(a.Used), a.Price.String(), number(a.Per), "", amount(a.Amount), note})
 	}
 	for i := range x.LeftOut {
 		u := &x.LeftOut[i]
@@ -200,11 +200,23 @@ func invoiceGrid(x *api.Invoice, format string) *grid {
 	}
 	for _, d := range x.Deferred {
 		// Its amount is in another currency, and no part of the total.
-		note := fmt.Sprintf("%s %s of %s, %s: left to an invoice in %[2]s", d.Amount, d.Currency, monthOf(d.Start, d.End, x.TimeZone), d.Invoice)
+		note := fmt.Sprintf("%s %s of %s, %s: left to an invoice in %[2]s", amount(d.Amount), d.Currency, monthOf(d.Start, d.End, x.TimeZone), d.Invoice)
 		g.rows = append(g.rows, []string{"", "(all models)", "", "", "", "", "", "", note})
 	}
-	g.total = []string{"total", "", "", "", "", "", "", x.Total, x.Currency}
+	g.total = []string{"total", "", "", "", "", "", "", amount(x.Total), x.Currency}
 	return g
+}
+
+// priceTime says for which part of the period a price held, "" for all of it.
+func priceTime(x *api.Invoice, n *api.InvoiceLine) string {
+	var bounds []string
+	if n.From > x.Start {
+		bounds = append(bounds, "from "+n.From.String())
+	}
+	if n.To != 0 && n.To < x.End {
+		bounds = append(bounds, "to "+n.To.String())
+	}
+	return strings.Join(bounds, " ")
 }
 
 func invoiceTitle(x *api.Invoice) string {

@@ -267,12 +267,14 @@ func voidInvoice(h *office) string {
 
 func projectsInvoice(h *office) string {
 	usdPrices(h)
-	return h.close(h.input(h.acme(), "2026-11", "UTC",
+	in := h.input(h.acme(), "2026-11", "UTC",
 		h.used(opt, "search", map[string]int64{usage.InputTokens: 300_000_001, usage.OutputTokens: 1}),
 		h.used(opt, "chat", map[string]int64{usage.InputTokens: 200_000_002, usage.CachedInputTokens: 50_000_000, usage.OutputTokens: 70_000_000}),
 		h.used(llama, "chat", map[string]int64{usage.InputTokens: 1_234_567, usage.OutputTokens: 89_012}),
 		h.used(opt, "", map[string]int64{usage.InputTokens: 5, usage.OutputTokens: 3}),
-	)).ID
+	)
+	in.Projects = map[string]string{"search": "Search & Discovery", "archive": "not used"}
+	return h.close(in).ID
 }
 
 // longInvoice has names that do not fit, and more lines than a page.

@@ -64,8 +64,8 @@ type row struct {
 }
 
 type project struct {
-	Name, Charge string
-	Rows         []share
+	ID, Name, Charge string
+	Rows             []share
 }
 
 type share struct{ Model, Quantity, Used, Charge string }
@@ -105,7 +105,7 @@ func newView(p *Page) *view {
 		v.LeftOut = grown(v.LeftOut, l.Model, period, row{Quantity: quantity(l.Quantity), Reason: leftOutReason(l.Reason), Used: whole(l.Amount)})
 	}
 	for _, d := range x.Deferred {
-		v.Deferred = append(v.Deferred, deferred{span(d.Period, z), d.Invoice, grouped(d.Total) + " " + d.Currency})
+		v.Deferred = append(v.Deferred, deferred{span(d.Period, z), d.Invoice, Grouped(d.Total) + " " + d.Currency})
 	}
 	v.addProjects(x)
 	v.addSums(x)
@@ -159,7 +159,7 @@ func grown(list []group, name, period string, r row) []group {
 }
 
 func newLine(x *billing.Invoice, l *billing.Line, z *time.Location) row {
-	r := row{Number: l.Number, Quantity: quantityBeside(x, l), Used: whole(l.Amount), Price: unitPrice(&l.Price, x.Currency), Owed: grouped(l.Total)}
+	r := row{Number: l.Number, Quantity: quantityBeside(x, l), Used: whole(l.Amount), Price: unitPrice(&l.Price, x.Currency), Owed: Grouped(l.Total)}
 	if exact := exactly(l.Charge, x.Currency); exact != r.Owed {
 		r.Exact = exact
 	}
@@ -202,12 +202,12 @@ func ofInvoice(a *billing.Adjustment, z *time.Location) string {
 }
 
 func newAdjustment(x *billing.Invoice, a *billing.Adjustment) row {
-	sums := fmt.Sprintf("Now %s for %s; billed before %s for %s", whole(a.AmountNow), grouped(a.TotalNow), whole(a.AmountBilled), grouped(a.TotalBilled))
+	sums := fmt.Sprintf("Now %s for %s; billed before %s for %s", whole(a.AmountNow), Grouped(a.TotalNow), whole(a.AmountBilled), Grouped(a.TotalBilled))
 	if a.Invoice == "" {
-		sums = fmt.Sprintf("Billed by them for this period: %s for %s", whole(a.AmountBilled), grouped(a.TotalBilled))
+		sums = fmt.Sprintf("Billed by them for this period: %s for %s", whole(a.AmountBilled), Grouped(a.TotalBilled))
 	}
 	return row{
-		Number: a.Number, Quantity: quantity(a.Quantity), Used: whole(a.Amount), Price: unitPrice(&a.Price, x.Currency), Owed: grouped(a.Total),
+		Number: a.Number, Quantity: quantity(a.Quantity), Used: whole(a.Amount), Price: unitPrice(&a.Price, x.Currency), Owed: Grouped(a.Total),
 		More: []string{adjustmentReason(a.Reason), sums},
 	}
 }
@@ -237,9 +237,9 @@ func (v *view) addProjects(x *billing.Invoice) {
 		names = append(names[1:], "")
 	}
 	for _, name := range names {
-		v.Projects = append(v.Projects, project{cmp.Or(name, "No project"), exactly(charges[name], x.Currency), shares[name]})
+		v.Projects = append(v.Projects, project{name, cmp.Or(x.Projects[name], name, "No project"), exactly(charges[name], x.Currency), shares[name]})
 	}
-	v.ProjectsNote = fmt.Sprintf("Charges of projects are exact. Together they are %s %s; the lines of the invoice, each rounded, come to %s %[2]s.", exactly(all, x.Currency), x.Currency.Code, grouped(x.Sums.Lines))
+	v.ProjectsNote = fmt.Sprintf("Charges of projects are exact. Together they are %s %s; the lines of the invoice, each rounded, come to %s %[2]s.", exactly(all, x.Currency), x.Currency.Code, Grouped(x.Sums.Lines))
 }
 
 func (v *view) addSums(x *billing.Invoice) {
@@ -252,7 +252,7 @@ func (v *view) addSums(x *billing.Invoice) {
 	}
 }
 
-func owed(amount string, x *billing.Invoice) string { return grouped(amount) + " " + x.Currency.Code }
+func owed(amount string, x *billing.Invoice) string { return Grouped(amount) + " " + x.Currency.Code }
 
 func (v *view) addProof(p *Page) {
 	x := p.Invoice
@@ -264,7 +264,7 @@ func (v *view) addProof(p *Page) {
 		add(fmt.Sprintf("Price book %d, SHA-256", x.Book.Version), x.Book.Hash)
 	}
 	for _, j := range slices.Sorted(maps.Keys(x.Journals)) {
-		add("Counted up to entry", fmt.Sprintf("%s of %s", grouped(strconv.FormatUint(x.Journals[j], 10)), j))
+		add("Counted up to entry", fmt.Sprintf("%s of %s", Grouped(strconv.FormatUint(x.Journals[j], 10)), j))
 	}
 	add("Rules of counting", "version "+strconv.Itoa(x.Fold))
 }

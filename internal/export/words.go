@@ -59,7 +59,7 @@ func quantity(name string) string {
 // exactly is an amount that is not rounded, with at least the decimal places of
 // the currency.
 func exactly(d money.Decimal, c money.Currency) string {
-	return grouped(d.Text(max(d.Places(), int(c.Digits))))
+	return Grouped(d.Text(max(d.Places(), int(c.Digits))))
 }
 
 func unitPrice(p *billing.Price, c money.Currency) string {
@@ -71,10 +71,10 @@ func unitPrice(p *billing.Price, c money.Currency) string {
 }
 
 // whole is a whole number.
-func whole(n int64) string { return grouped(strconv.FormatInt(n, 10)) }
+func whole(n int64) string { return Grouped(strconv.FormatInt(n, 10)) }
 
-// grouped puts separators between the thousands of a plain number.
-func grouped(number string) string {
+// Grouped puts separators between the thousands of a number, for people.
+func Grouped(number string) string {
 	whole, rest, fraction := strings.Cut(number, ".")
 	sign := ""
 	if strings.HasPrefix(whole, "-") {

@@ -9,8 +9,9 @@
 // checkpoint kept elsewhere finds any change before it.
 //
 // The file is SQLite in WAL mode with synchronous=FULL. One goroutine writes:
-// it commits as soon as the previous commit is done, taking everything queued,
-// and Append returns after the commit. A full disk is refused retryably; any
-// other I/O error, fsync above all, ends the process: a second fsync may lie
-// (the PostgreSQL fsync finding of 2018).
+// it commits as soon as the previous commit is done and those whom that one
+// answered are back, or late, taking everything queued, and Append returns after
+// the commit. A full disk is refused retryably; any other I/O error, fsync above
+// all, ends the process: a second fsync may lie (the PostgreSQL fsync finding of
+// 2018).
 package journal

@@ -41,6 +41,9 @@ const (
 	groupBytes = 8 << 20
 	// groupEntries bounds one commit in entries.
 	groupEntries = 4096
+	// patience bounds how long a commit waits for those whom the commit before
+	// answered, beside half the time that that one took: what an fsync takes.
+	patience = 2 * time.Millisecond
 	// entryBytes is what an entry takes beside its body, and reasonBytes what a
 	// reason in its header does.
 	entryBytes  = 512
@@ -73,6 +76,7 @@ type Journal struct {
 	fatal   chan error
 	stopped chan struct{} // closed when the writer has ended
 	close   func() error  // once
+	next    returning     // the writer's own
 
 	mu     sync.Mutex
 	closed bool
@@ -231,7 +235,22 @@ func (j *Journal) Full() bool { return j.disk.full.Load() }
 // Fatal tells the error that must end the process.
 func (j *Journal) Fatal() <-chan error { return j.fatal }
 
-// run is the writer: it commits as soon as the previous commit is done.
+// returning says who is expected in the next group: those who were answered and
+// those who wait. A sender has one request under way at a time, or few, so the
+// first one answered is back long before the others; a commit that began with it
+// would have the others wait for two.
+type returning struct {
+	count int
+	until time.Time
+}
+
+// after expects as many by half the time that a commit took.
+func (r *returning) after(count int, began, ended time.Time) {
+	*r = returning{count, ended.Add(min(ended.Sub(began)/2, patience))}
+}
+
+// run is the writer: it commits as soon as the previous commit is done and those
+// whom it answered are back, or late.
 func (j *Journal) run() {
 	defer close(j.stopped)
 	for first := range j.queue {
@@ -240,7 +259,9 @@ func (j *Journal) run() {
 			j.queued.Add(-size)
 			continue
 		}
+		began := time.Now()
 		err := j.commit(group)
+		j.next.after(len(group)+len(j.queue), began, time.Now())
 		j.queued.Add(-size)
 		for _, p := range group {
 			p.done <- err
@@ -270,15 +291,31 @@ func (j *Journal) gather(p *pending) (group []*pending, size int64) {
 			return group, size
 		}
 		var open bool
-		select {
-		case p, open = <-j.queue:
-			if !open {
-				return group, size
-			}
-		default:
+		if p, open = j.another(len(group)); !open {
 			return group, size
 		}
 	}
+}
+
+// another takes one more batch into a group that has some already, if there is
+// one or one is expected.
+func (j *Journal) another(have int) (p *pending, ok bool) {
+	select {
+	case p, ok = <-j.queue:
+		return p, ok
+	default:
+	}
+	wait := time.Until(j.next.until)
+	if have >= j.next.count || wait <= 0 {
+		return nil, false
+	}
+	late := time.NewTimer(wait)
+	defer late.Stop()
+	select {
+	case p, ok = <-j.queue:
+	case <-late.C:
+	}
+	return p, ok
 }
 
 // fail tells the fatal error and refuses all that waits or comes.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/tollkeeper/tollkeeper/internal/journal"
@@ -155,6 +157,55 @@ func TestManyAppendersShareCommits(t *testing.T) {
 	}
 	if n := commits.Load(); n > 400 {
 		t.Errorf("400 appends took %d commits", n)
+	}
+}
+
+// TestACommitWaitsForThoseThatWereAnswered has each sender pause for less than a
+// commit waits: all of them share each commit but the first.
+func TestACommitWaitsForThoseThatWereAnswered(t *testing.T) {
+	t.Parallel()
+	const senders, rounds = 8, 20
+	for _, c := range []struct {
+		name       string
+		pause      time.Duration // what a sender takes to send again, times its number
+		min, limit int64         // commits
+	}{
+		{"back in time", 100 * time.Microsecond, rounds, rounds + 1},
+		{"back too late", 10 * time.Millisecond, 4 * rounds, senders * rounds},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var commits atomic.Int64
+				slow := func() error { // the clock of the test stands still otherwise
+					commits.Add(1)
+					time.Sleep(5 * time.Millisecond)
+					return nil
+				}
+				j, err := journal.Open(t.Context(), filepath.Join(t.TempDir(), "journal.db"), journal.Options{Fault: slow})
+				if err != nil {
+					t.Fatal(err)
+				}
+				var wg sync.WaitGroup
+				for w := range senders {
+					wg.Go(func() {
+						for i := range rounds {
+							if _, err := j.Append(context.Background(), batch(w*1000+i, 1)); err != nil {
+								t.Error(err)
+							}
+							time.Sleep(time.Duration(1+w) * c.pause)
+						}
+					})
+				}
+				wg.Wait()
+				if err := j.Close(); err != nil {
+					t.Error(err)
+				}
+				if n := commits.Load(); n < c.min || n > c.limit {
+					t.Errorf("%d senders, %d appends each: %d commits, want %d to %d", senders, rounds, n, c.min, c.limit)
+				}
+			})
+		})
 	}
 }
 

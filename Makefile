@@ -10,7 +10,7 @@ ROUNDS ?= 100
 CASES ?= 1000000
 PROPERTY_PACKAGES := ./internal/money ./internal/rating ./internal/billing
 
-.PHONY: help build test properties race lint golangci fuzz crash e2e-vllm bench-ingest ci
+.PHONY: help build test properties race lint golangci fuzz crash fault e2e-vllm bench-ingest ci
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ fuzz: ## fuzz every decoder for FUZZ_TIME (30s) each
 
 crash: ## kill -9 the real binary under load, ROUNDS (100) times, and check what was acknowledged after each
 	$(GO) run ./test/crash -rounds $(ROUNDS)
+
+fault: ## take the disk away from the real binary: a real full one (as root), an fsync that fails (by strace)
+	TOLLKEEPER_FAULT=1 $(GO) test -count=1 -v ./test/fault
 
 e2e-vllm: ## a real vLLM on CPU (../shared/vllm), 240 requests by the openai client: records, counters and cents compared
 	test/e2e/vllm/run

@@ -3,6 +3,7 @@ package journal
 import (
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -19,6 +20,8 @@ const (
 	ballastBytes = 4 << 20
 	// probeBytes are written to learn why a write failed.
 	probeBytes = 64 << 10
+	// startBytes is what opening takes, of all files in the data directory.
+	startBytes = 1 << 20
 	// fullPause is how long a full disk is left alone before it is tried again.
 	fullPause = time.Second
 )
@@ -39,6 +42,28 @@ func (d *disk) ranOut() {
 	d.full.Store(true)
 	d.retry = d.now().Add(fullPause)
 	_ = os.Remove(d.ballastPath()) // there may be none: then there is nothing to give
+}
+
+// startRoom sees to it that there is room to open in: the ballast is it where
+// there is none else. Errors wrap ErrFull.
+func (d *disk) startRoom() error {
+	err := d.probe(startBytes)
+	if outOfRoom(err) {
+		d.ranOut()
+		err = d.probe(startBytes)
+	}
+	if outOfRoom(err) {
+		return fmt.Errorf("%s: %w", d.dir, ErrFull)
+	}
+	return err
+}
+
+// probe tries whether so many bytes can be written.
+func (d *disk) probe(size int) error {
+	path := filepath.Join(d.dir, "journal.probe")
+	err := writeFile(path, size)
+	_ = os.Remove(path) // may not have been made
+	return err
 }
 
 // recovered tries whether there is room again, for the ballast first. The error
@@ -97,10 +122,7 @@ func (d *disk) isFull(err error) bool {
 	case 0:
 		return outOfRoom(err)
 	case sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMOPEN, sqlite3.SQLITE_CANTOPEN:
-		path := filepath.Join(d.dir, "journal.probe")
-		probe := writeFile(path, probeBytes)
-		_ = os.Remove(path) // may not have been made
-		return outOfRoom(probe)
+		return outOfRoom(d.probe(probeBytes))
 	}
 	return code(err) == sqlite3.SQLITE_FULL
 }

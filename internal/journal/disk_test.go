@@ -11,8 +11,8 @@ import (
 	"github.com/tollkeeper/tollkeeper/internal/journal"
 )
 
-// A real full disk, a quota and a real failing fsync are in test/fault; here is
-// what they lead to, step by step.
+// A real full disk and an fsync that fails under the real binary are in
+// test/fault; here is what they, and a quota, lead to, step by step.
 
 func ballast(f *fixture) string { return filepath.Join(filepath.Dir(f.path), "journal.ballast") }
 

@@ -98,7 +98,8 @@ type pending struct {
 }
 
 // Open opens or makes the journal at path for writing. Errors wrap ErrLocked,
-// ErrNotOurs, ErrNewerFormat, ErrOtherKey or ErrCorrupt.
+// ErrNotOurs, ErrNewerFormat, ErrOtherKey, ErrCorrupt, or ErrFull where even the
+// ballast leaves no room to open in.
 func Open(ctx context.Context, path string, o Options) (*Journal, error) {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -111,11 +112,10 @@ func Open(ctx context.Context, path string, o Options) (*Journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	j, err := open(ctx, path, &o, d)
-	if d.isFull(err) {
-		d.ranOut() // opening needs some room, which is what the ballast is for
-		j, err = open(ctx, path, &o, d)
+	if err := d.startRoom(); err != nil {
+		return nil, errors.Join(err, lock.Close())
 	}
+	j, err := open(ctx, path, &o, d)
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}

@@ -136,18 +136,28 @@ func (s *Server) Stop(ctx context.Context) error {
 	if err := s.Terminate(); err != nil {
 		return err
 	}
+	code, err := s.Wait(ctx)
+	if err == nil && code != 0 {
+		err = fmt.Errorf("the server ended with exit code %d\n%s", code, s.log.String())
+	}
+	return err
+}
+
+// Wait waits until the server has ended, and returns its exit code; -1 when a
+// signal ended it.
+func (s *Server) Wait(ctx context.Context) (code int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
 	select {
 	case <-s.ended:
+		return s.cmd.ProcessState.ExitCode(), nil
 	case <-ctx.Done():
-		return fmt.Errorf("the server does not end: %w\n%s", ctx.Err(), s.log.String())
+		return 0, fmt.Errorf("the server does not end: %w\n%s", ctx.Err(), s.log.String())
 	}
-	if s.err != nil {
-		return fmt.Errorf("the server ended with an error: %w\n%s", s.err, s.log.String())
-	}
-	return nil
 }
+
+// Pid is the process's number.
+func (s *Server) Pid() int { return s.cmd.Process.Pid }
 
 // Log is what the server said.
 func (s *Server) Log() string { return s.log.String() }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"reflect"
 	"slices"
 	"time"
@@ -41,6 +42,7 @@ type Difference struct {
 const (
 	// comparedSeconds is how much of record time is compared at a time.
 	comparedSeconds = 3600
+	daySeconds      = 86400
 	// moves is how often a part is compared again because a server was changing it.
 	moves = 50
 	// movePause is how long a server gets to finish its transaction.
@@ -94,6 +96,9 @@ func (c *Comparison) Run(ctx context.Context) error {
 		if c.Progress != nil {
 			c.Progress(uint64(i)+1, uint64(len(hours)))
 		}
+	}
+	if err := c.settled(ctx, func() ([]Difference, error) { return c.days(ctx) }); err != nil {
+		return err
 	}
 	return c.settled(ctx, func() ([]Difference, error) { return c.verdicts(ctx) })
 }
@@ -224,6 +229,38 @@ func differentRecords(want, got []usage.Record) (found []Difference) {
 
 func recordText(r *usage.Record) string {
 	return fmt.Sprintf("customer %q, model %q, %v, %d observations", r.Customer, r.Model, r.Quantities, len(r.Facts))
+}
+
+// days compares sums of whole days, which a store may keep apart.
+func (c *Comparison) days(ctx context.Context) (found []Difference, err error) {
+	want, got, err := both(ctx, c, func(r Reader) ([]usage.Total, error) { return r.Totals(ctx, usage.Range{}, daySeconds) })
+	if err != nil {
+		return nil, err
+	}
+	for len(want)+len(got) > 0 {
+		start := int64(math.MaxInt64)
+		for _, side := range [][]usage.Total{want, got} {
+			if len(side) > 0 {
+				start = min(start, side[0].Bucket)
+			}
+		}
+		var w, g []usage.Total
+		w, want = cutDay(want, start)
+		g, got = cutDay(got, start)
+		if !slices.EqualFunc(w, g, func(a, b usage.Total) bool { return reflect.DeepEqual(a, b) }) {
+			found = append(found, Difference{DifferentTotals, time.Unix(start, 0).UTC().Format(time.DateOnly), fmt.Sprintf("the sums of this day are not those of its records: want %s, have %s", describe(w), describe(g))})
+		}
+	}
+	return found, nil
+}
+
+// cutDay cuts the totals of the day off the beginning.
+func cutDay(totals []usage.Total, start int64) (day, rest []usage.Total) {
+	i := slices.IndexFunc(totals, func(x usage.Total) bool { return x.Bucket != start })
+	if i < 0 {
+		i = len(totals)
+	}
+	return totals[:i], totals[i:]
 }
 
 // verdicts compares what became of observations.

@@ -231,9 +231,10 @@ func TestComparison(t *testing.T) {
 	}
 	for _, edit := range []string{
 		"UPDATE totals SET input_tokens = input_tokens + 1 WHERE (bucket, dim) IN (SELECT bucket, dim FROM totals LIMIT 1)",
+		"UPDATE day_totals SET requests = requests + 1 WHERE (bucket, dim) IN (SELECT bucket, dim FROM day_totals LIMIT 1)",
 		"DELETE FROM records WHERE id = (SELECT min(id) FROM records)",
 	} {
-		t.Run(edit[:6], func(t *testing.T) { edited(t, f, dir, edit) })
+		t.Run(edit[:15], func(t *testing.T) { edited(t, f, dir, edit) })
 	}
 }
 

@@ -46,25 +46,26 @@ type Problem struct{ Kind, Place, Detail string }
 const maxProblems = 100
 
 // Check looks for what no batch can make of a file: a page that SQLite cannot
-// read, a record whose columns are not its fold, one that no index names. That
-// records and totals follow from the journal is compared elsewhere. It may run
-// beside the process that writes.
+// read, a record whose columns are not its fold, one that no index names or that
+// would count twice were it sent again. That records and totals follow from the
+// journal is compared elsewhere. It may run beside the process that writes.
 func (r *Reader) Check(ctx context.Context) ([]Problem, error) {
 	var all []Problem
-	var files []string
 	days, err := listDays(r.dir)
 	if err != nil {
 		return nil, err
 	}
-	if db, err := r.indexFile(ctx); db != nil || err != nil {
-		files = append(files, indexFile)
+	var checks []*check
+	index, err := r.indexFile(ctx)
+	if index != nil || err != nil {
+		checks = append(checks, &check{name: indexFile})
 	}
 	for _, day := range days {
-		files = append(files, dayName(day)+".db")
+		checks = append(checks, &check{name: dayName(day) + ".db", day: day, index: index})
 	}
-	for _, name := range files {
-		c := &check{place: filepath.Join(filepath.Base(r.dir), name)}
-		err := c.file(ctx, r, name)
+	for _, c := range checks {
+		c.place = filepath.Join(filepath.Base(r.dir), c.name)
+		err := c.file(ctx, r)
 		switch {
 		case errors.Is(err, errUnmade):
 		case errors.Is(err, ErrDamaged), errors.Is(err, errCorrupt):
@@ -79,11 +80,15 @@ func (r *Reader) Check(ctx context.Context) ([]Problem, error) {
 
 // check is the check of one file.
 type check struct {
-	place    string
-	problems []Problem
-	db       *sql.DB
-	dims     map[int64]usage.TotalKey
-	words    *texts
+	name, place string
+	day         int64
+	problems    []Problem
+	db          *sql.DB
+	dims        map[int64]usage.TotalKey
+	words       *texts
+	index       *sql.DB // index.db, nil when there is none
+	strays      map[stray]bool
+	seen        filters // the sealed hours
 }
 
 func (c *check) found(kind, place, detail string) {
@@ -92,12 +97,12 @@ func (c *check) found(kind, place, detail string) {
 	}
 }
 
-func (c *check) file(ctx context.Context, r *Reader, name string) (err error) {
+func (c *check) file(ctx context.Context, r *Reader) (err error) {
 	schema := daySchema
-	if name == indexFile {
+	if c.name == indexFile {
 		schema = indexSchema
 	}
-	if c.db, err = r.file(ctx, name, schema); err != nil {
+	if c.db, err = r.file(ctx, c.name, schema); err != nil {
 		return explain(err)
 	}
 	err = each(ctx, c.db, "PRAGMA integrity_check(20)", nil, func(scan scanFunc) error {
@@ -108,7 +113,7 @@ func (c *check) file(ctx context.Context, r *Reader, name string) (err error) {
 		}
 		return err
 	})
-	if err != nil || name == indexFile || len(c.problems) > 0 {
+	if err != nil || c.name == indexFile || len(c.problems) > 0 {
 		return explain(err)
 	}
 	return explain(c.records(ctx))
@@ -122,8 +127,11 @@ func (c *check) records(ctx context.Context) error {
 	if err := c.eachRecord(ctx, func(row *row) error {
 		c.columns(row)
 		want.record(row)
-		return nil
+		return c.announced(ctx, row)
 	}); err != nil {
+		return err
+	}
+	if err := c.seen.loadSealed(ctx, c.db); err != nil {
 		return err
 	}
 	have := newSums()
@@ -131,9 +139,11 @@ func (c *check) records(ctx context.Context) error {
 	for table, query := range indexQueries {
 		if err := each(ctx, c.db, query, nil, func(scan scanFunc) error {
 			var e entry
-			err := scan(&e.hour, &e.a, &e.b, &e.record)
+			if err := scan(&e.hour, &e.a, &e.b, &e.record); err != nil {
+				return err
+			}
 			have.add(table, e)
-			return err
+			return c.known(ctx, table, e)
 		}); err != nil {
 			return err
 		}
@@ -239,6 +249,67 @@ func (c *check) columns(x *row) {
 		return
 	}
 	c.found(ProblemColumns, fold.ID(), "the columns in row "+fmt.Sprint(x.id)+" of "+c.place+" are not what its observations fold to: "+wrong)
+}
+
+// announced looks into index.db for what it must know of a record: that it
+// strayed here, and that its event is here.
+func (c *check) announced(ctx context.Context, x *row) (err error) {
+	if c.index == nil {
+		return nil
+	}
+	s := stray{c.day, usage.DayOf(x.fold.Time)}
+	if s.day != s.other && !c.strays[s] {
+		// Those of a record that came after they were loaded.
+		if c.strays, err = loadStrays(ctx, c.index); err != nil {
+			return err
+		}
+		if !c.strays[s] {
+			c.found(ProblemIndex, x.fold.ID(), indexFile+" does not say that "+c.place+" holds records of "+dayName(s.other)+": questions would not find it")
+		}
+	}
+	for i := range x.fold.Facts {
+		f := &x.fold.Facts[i]
+		if _, home := f.Home(); home {
+			continue
+		}
+		day, ok, err := pinned(ctx, c.index, f.Identity)
+		if err != nil {
+			return err
+		}
+		if !ok || day != c.day {
+			c.found(ProblemIndex, x.fold.ID(), indexFile+" does not say that its event is in "+c.place+": sent again, it would count twice")
+		}
+	}
+	return nil
+}
+
+// known wants an index entry in the filter of its hour, if that is kept in the
+// file: what the filter does not know is taken for new.
+func (c *check) known(ctx context.Context, table string, e entry) error {
+	var h uint64
+	switch table {
+	case "by_trace":
+		h = identityEntry(e.b)
+	case "by_key":
+		h = keyEntry(e.a)
+	default:
+		return nil
+	}
+	unknown := func() bool {
+		i := e.hour - anyHour
+		return i >= 0 && i < int64(len(c.seen)) && c.seen[i].sealed && !c.seen[i].has(h)
+	}
+	if !unknown() {
+		return nil
+	}
+	c.seen = filters{} // a writer may have opened the hour since, and sealed it again
+	if err := c.seen.loadSealed(ctx, c.db); err != nil {
+		return err
+	}
+	if unknown() {
+		c.found(ProblemIndex, c.place, fmt.Sprintf("the filter of hour %d does not know the entry of row %d in %s: sent again, it would count twice", e.hour, e.record, table))
+	}
+	return nil
 }
 
 // entry is a row of an index: a and b are what it is found by.

@@ -125,7 +125,14 @@ func (fs *filters) has(h uint64) bool {
 
 // load reads the sealed hours and scans the others.
 func (fs *filters) load(ctx context.Context, db querier) error {
-	if err := each(ctx, db, "SELECT hour, entries, bits FROM filters ORDER BY hour, layer", nil, func(scan scanFunc) error {
+	if err := fs.loadSealed(ctx, db); err != nil {
+		return err
+	}
+	return fs.scan(ctx, db)
+}
+
+func (fs *filters) loadSealed(ctx context.Context, db querier) error {
+	return each(ctx, db, "SELECT hour, entries, bits FROM filters ORDER BY hour, layer", nil, func(scan scanFunc) error {
 		var hour int64
 		var entries int
 		var raw sql.RawBytes
@@ -138,10 +145,7 @@ func (fs *filters) load(ctx context.Context, db querier) error {
 		f := fs.hour(hour)
 		f.sealed, f.layers = true, append(f.layers, layer{bits: words(raw), entries: entries})
 		return nil
-	}); err != nil {
-		return err
-	}
-	return fs.scan(ctx, db)
+	})
 }
 
 // scan fills the filters of the hours that are not sealed from the indexes.

@@ -98,8 +98,8 @@ func (x *index) resume(ctx context.Context, origin string) (through uint64, poli
 }
 
 // pinned says in which day's file an event is.
-func (x *index) pinned(ctx context.Context, identity usage.Hash) (day int64, ok bool, err error) {
-	err = x.db.QueryRowContext(ctx, "SELECT day FROM pins WHERE identity = ?", identity[:]).Scan(&day)
+func pinned(ctx context.Context, db *sql.DB, identity usage.Hash) (day int64, ok bool, err error) {
+	err = db.QueryRowContext(ctx, "SELECT day FROM pins WHERE identity = ?", identity[:]).Scan(&day)
 	if errors.Is(err, sql.ErrNoRows) {
 		return 0, false, nil
 	}
@@ -155,7 +155,7 @@ func (x *index) pin(ctx context.Context, f *usage.Fact, n *news) (int64, error) 
 	if day, ok := n.pins[f.Identity]; ok {
 		return day, nil
 	}
-	day, ok, err := x.pinned(ctx, f.Identity)
+	day, ok, err := pinned(ctx, x.db, f.Identity)
 	if err == nil && !ok {
 		day = usage.DayOf(f.Time)
 		n.pins[f.Identity] = day

@@ -40,7 +40,7 @@ func acting[I, O any](p *Program, c *cobra.Command, op *api.Op[I, O], in func(ar
 	var format string
 	where.add(c)
 	where.addConfig(c)
-	c.Flags().StringVarP(&format, "output", "o", "text", "how to print: text or json")
+	textFlag(c, &format)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		q, err := in(args)
 		if err != nil {

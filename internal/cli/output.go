@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -23,6 +24,31 @@ func checkOutput(format string) error {
 	if !slices.Contains([]string{"table", "json", "csv"}, format) {
 		return usageError{fmt.Errorf("--output %s: use table, json or csv", format)}
 	}
+	return nil
+}
+
+// textFlag adds -o to a command whose answer is a sentence.
+func textFlag(c *cobra.Command, format *string) {
+	*format = "text"
+	c.Flags().VarP((*textFormat)(format), "output", "o", "how to print: text or json")
+	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// textFormat is text or json.
+type textFormat string
+
+// String implements pflag.Value.
+func (f *textFormat) String() string { return string(*f) }
+
+// Type implements pflag.Value.
+func (f *textFormat) Type() string { return "string" }
+
+// Set implements pflag.Value.
+func (f *textFormat) Set(s string) error {
+	if s != "text" && s != "json" {
+		return errors.New("use text or json")
+	}
+	*f = textFormat(s)
 	return nil
 }
 

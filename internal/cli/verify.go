@@ -49,7 +49,7 @@ With --proof it checks a proof made by "tollkeeper prove", without any data.`,
 	c.Flags().StringVar(&o.proof, "proof", "", "check this proof instead of a data directory")
 	c.Flags().StringSliceVar(&o.keys, "key", nil, "a verifier key that is trusted, as text or as a file (may be repeated; default: the one beside the signing key)")
 	c.Flags().BoolVar(&o.journalOnly, "journal-only", false, "check the journal alone: no replay")
-	c.Flags().StringVarP(&o.format, "output", "o", "text", "how to print: text or json")
+	textFlag(c, &o.format)
 	_ = c.MarkFlagFilename("checkpoint")
 	_ = c.MarkFlagFilename("proof", "json")
 	c.MarkFlagsMutuallyExclusive("proof", "data")
@@ -315,7 +315,7 @@ with "tollkeeper verify --checkpoint".`,
 		Example: "  tollkeeper checkpoint --data ./data > checkpoint-$(date +%F).txt",
 	}
 	where.add(c)
-	c.Flags().StringVarP(&format, "output", "o", "text", "how to print: text or json")
+	textFlag(c, &format)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		return call(c.Context(), p, &where, api.AskCheckpoint, &api.None{}, func(out *api.Checkpoint) error {
 			if format == "json" {

@@ -30,7 +30,7 @@ func versionCommand(p *Program) *cobra.Command {
 		Use: "version", Args: cobra.NoArgs, Short: "Which tollkeeper this is, and the version of its folding rules",
 		Example: "  tollkeeper version -o json",
 	}
-	c.Flags().StringVarP(&format, "output", "o", "text", "how to print: text or json")
+	textFlag(c, &format)
 	c.RunE = func(*cobra.Command, []string) error {
 		if format == "json" {
 			return printJSON(p.Stdout, map[string]any{"version": version(), "go": runtime.Version(), "fold_version": usage.FoldVersion})

@@ -196,11 +196,7 @@ func prepareBatch(ctx context.Context, b Batch) (*pending, error) {
 	if length > maxBody {
 		return nil, fmt.Errorf("%w (%d bytes, at most %d)", ErrTooLarge, length, maxBody)
 	}
-	p := &pending{ctx: ctx, batch: b, count: int64(len(b.Items)), done: make(chan error, 1)}
-	var err error
-	if p.root, err = treeRoot(b.Items); err != nil {
-		return nil, err
-	}
+	p := &pending{ctx: ctx, batch: b, count: int64(len(b.Items)), root: treeRoot(b.Items), done: make(chan error, 1)}
 	p.encoding, p.body = packBody(b.Items)
 	p.batch.Items = nil // packed: what waits holds no more than it counts
 	p.size = int64(len(p.body)) + entryBytes + reasonBytes*int64(len(b.Rejected)+len(b.Ignored))

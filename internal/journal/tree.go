@@ -1,7 +1,9 @@
 package journal
 
 import (
+	"crypto/sha256"
 	"fmt"
+	"math/bits"
 
 	"golang.org/x/mod/sumdb/tlog"
 )
@@ -13,14 +15,32 @@ func leafHash(header []byte, root tlog.Hash) tlog.Hash {
 }
 
 // treeRoot is the RFC 6962 tree hash over the items; that of no items is the
-// hash of the empty string.
-func treeRoot(items [][]byte) (tlog.Hash, error) {
-	hashes, err := itemHashes(items)
-	if err != nil {
-		return tlog.Hash{}, err
+// hash of the empty string. It does what tlog.TreeHash over itemHashes does, and
+// keeps no hash that it does not need: it runs over all that comes.
+func treeRoot(items [][]byte) tlog.Hash {
+	if len(items) == 0 {
+		return sha256.Sum256(nil)
 	}
-	return tlog.TreeHash(int64(len(items)), hashes)
+	var full [treeLevels]tlog.Hash // by height, the perfect tree that waits for one beside it
+	var record []byte
+	for i, item := range items {
+		record = append(append(record[:0], recordPrefix), item...)
+		h, level := tlog.Hash(sha256.Sum256(record)), 0
+		for ; i>>level&1 == 1; level++ {
+			h = tlog.NodeHash(full[level], h)
+		}
+		full[level] = h
+	}
+	left := len(items)
+	root := full[bits.TrailingZeros(uint(left))]
+	for left &= left - 1; left != 0; left &= left - 1 {
+		root = tlog.NodeHash(full[bits.TrailingZeros(uint(left))], root)
+	}
+	return root
 }
+
+// recordPrefix stands before the bytes of a leaf (RFC 6962, section 2.1).
+const recordPrefix = 0x00
 
 // memoryHashes holds stored hashes by their index.
 type memoryHashes []tlog.Hash

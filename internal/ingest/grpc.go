@@ -35,6 +35,16 @@ const (
 	keepaliveTimeout = 20 * time.Second
 	// pingInterval is how often a client may ping; Collectors use 10 s and more.
 	pingInterval = 5 * time.Second
+	// streamWindow and connWindow in bytes are how much a client may send before
+	// it is read: an export of a usual batch at once. They are fixed, since to
+	// measure better ones grpc-go pings beside each message, which costs as much as
+	// a small message.
+	streamWindow = 1 << 20
+	connWindow   = 4 << 20
+	// streamWorkers are goroutines that serve one export after another, each with
+	// the stack that the one before needed; an export that finds none free gets
+	// one of its own.
+	streamWorkers = 64
 )
 
 // GRPCServer returns a server of OTLP/gRPC. It decodes nothing before us:
@@ -47,6 +57,9 @@ func (r *Receiver) GRPCServer() *grpc.Server {
 		grpc.MaxRecvMsgSize(int(r.MaxBody)),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxHeaderListSize(maxHeader),
+		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.StaticConnWindowSize(connWindow),
+		grpc.NumStreamWorkers(streamWorkers),
 		grpc.ConnectionTimeout(r.HeaderTimeout),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleTimeout, Time: keepaliveTime, Timeout: keepaliveTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingInterval, PermitWithoutStream: true}),

@@ -321,10 +321,11 @@ func (v *verification) grow(seq uint64, leaf tlog.Hash, hashes map[int64][]byte,
 	if err != nil {
 		return false, err
 	}
+	_, leafKept := hashes[first]
 	for i := range want {
 		have, ok := hashes[first+int64(i)]
 		switch {
-		case !ok && !there && i == 0: // a gap, and will be named so
+		case !ok && !there && (i == 0 || !leafKept): // a gap, and will be named so
 		case !ok:
 			v.defectf(DefectTree, seq, "the hash over %s is missing (row %d)", span(seq, i), first+int64(i))
 		case i == 0 && !bytes.Equal(have, want[0][:]):

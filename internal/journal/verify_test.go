@@ -74,6 +74,7 @@ func TestTampering(t *testing.T) {
 			"UPDATE bodies SET seq = -seq WHERE seq IN (3, 10); UPDATE bodies SET seq = 13 + seq WHERE seq < 0", []string{"header 3", "tree 3", "header 10", "tree 10"}},
 		{"entry inserted", "INSERT INTO entries SELECT 21, header, root FROM entries WHERE seq = 20", []string{"header 21", "body 21", "tree 21", "unsigned 21"}},
 		{"entry inserted below", "INSERT INTO entries SELECT 0, header, root FROM entries WHERE seq = 20", []string{"extra 0"}},
+		{"entry inserted above a gap", "INSERT INTO entries SELECT 900, header, root FROM entries WHERE seq = 20", []string{"gap 21", "header 900", "body 900", "tree 900", "unsigned 21"}},
 		{"entry inserted far above", "INSERT INTO entries SELECT 4611686018427387904, header, root FROM entries WHERE seq = 20", []string{"extra 0"}},
 		{"leaf edited", "UPDATE hashes SET hash = zeroblob(32) WHERE id = 0", []string{"tree 1"}},
 		{"inner hash edited", "UPDATE hashes SET hash = zeroblob(32) WHERE id = 14", []string{"tree 8"}},

@@ -8,9 +8,12 @@ RACE_PACKAGES = $(shell .ci/race-packages)
 FUZZ_TIME ?= 30s
 ROUNDS ?= 100
 CASES ?= 1000000
+# Of bench-scale: how many records, over how many UTC days.
+N ?= 1000000
+DAYS ?= 10
 PROPERTY_PACKAGES := ./internal/money ./internal/rating ./internal/billing
 
-.PHONY: help build test properties race lint golangci fuzz crash fault e2e-vllm bench-ingest ci
+.PHONY: help build test properties race lint golangci fuzz crash fault e2e-vllm bench-ingest bench-scale ci
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +50,9 @@ e2e-vllm: ## a real vLLM on CPU (../shared/vllm), 240 requests by the openai cli
 
 bench-ingest: ## acknowledged spans a second against the Collector's persistent queue (../shared/peers), in interleaved rounds
 	test/load/ingest
+
+bench-scale: ## fold N (1000000) records of a vLLM's shape over DAYS (10) into a projection: rate, size, and how long answers take
+	nice $(GO) run ./test/load/scale -records $(N) -days $(DAYS)
 
 ci: ## what must hold before a commit is on main
 	.ci/run

@@ -42,7 +42,7 @@ const (
 	// groupEntries bounds one commit in entries.
 	groupEntries = 4096
 	// patience bounds how long a commit waits for those whom the commit before
-	// answered, beside half the time that that one took: what an fsync takes.
+	// answered, beside half of what that commit took: what an fsync takes.
 	patience = 2 * time.Millisecond
 	// entryBytes is what an entry takes beside its body, and reasonBytes what a
 	// reason in its header does.

@@ -179,7 +179,7 @@ func TestACommitWaitsForThoseThatWereAnswered(t *testing.T) {
 				var commits atomic.Int64
 				slow := func() error { // the clock of the test stands still otherwise
 					commits.Add(1)
-					time.Sleep(5 * time.Millisecond)
+					time.Sleep(5 * time.Millisecond) //nolint:forbidigo // the bubble's clock: no time passes
 					return nil
 				}
 				j, err := journal.Open(t.Context(), filepath.Join(t.TempDir(), "journal.db"), journal.Options{Fault: slow})
@@ -193,7 +193,7 @@ func TestACommitWaitsForThoseThatWereAnswered(t *testing.T) {
 							if _, err := j.Append(context.Background(), batch(w*1000+i, 1)); err != nil {
 								t.Error(err)
 							}
-							time.Sleep(time.Duration(1+w) * c.pause)
+							time.Sleep(time.Duration(1+w) * c.pause) //nolint:forbidigo // the bubble's clock: no time passes
 						}
 					})
 				}

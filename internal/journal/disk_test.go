@@ -60,14 +60,19 @@ func TestFullDiskRecovers(t *testing.T) {
 // transaction open: no disk has failed.
 func TestHeldByAnotherProgram(t *testing.T) {
 	t.Parallel()
-	f := open(t, journal.Options{})
+	const wait = 20 * time.Millisecond
+	f := open(t, journal.Options{LockWait: wait})
 	f.fill(t, 2)
 	db := raw(t, f.path)
 	if _, err := db.ExecContext(t.Context(), "BEGIN IMMEDIATE"); err != nil {
 		t.Fatal(err)
 	}
+	began := time.Now()
 	if _, err := f.Append(t.Context(), batch(2, 1)); !errors.Is(err, journal.ErrHeld) || !journal.Retryable(err) {
 		t.Errorf("while it is held: %v", err)
+	}
+	if waited := time.Since(began); waited < wait {
+		t.Errorf("gave up after %v, not %v", waited, wait)
 	}
 	if _, err := db.ExecContext(t.Context(), "ROLLBACK"); err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,6 +59,7 @@ type Options struct {
 	ReplaceKey bool
 	QueueBytes int64            // 0: DefaultQueueBytes
 	Now        func() time.Time // nil: time.Now; decides when a full disk is tried again
+	LockWait   time.Duration    // for another program's transaction; 0: DefaultLockWait
 	// Fault, when set, is asked before each commit and may fail it: tests fail
 	// the disk by it.
 	Fault func() error
@@ -133,7 +135,7 @@ func Open(ctx context.Context, path string, o Options) (*Journal, error) {
 }
 
 func open(ctx context.Context, path string, o *Options, d *disk) (*Journal, error) {
-	db, err := openForWriting(ctx, path)
+	db, err := openForWriting(ctx, path, cmp.Or(o.LockWait, DefaultLockWait))
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"modernc.org/sqlite" // also the driver "sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -55,9 +56,9 @@ const (
 	// readTimeout is how long a reader waits for a lock, which only opening and
 	// closing of files take for long.
 	readTimeout = 10_000 // ms
-	// writeTimeout is how long the writer waits for another program's transaction.
+	// DefaultLockWait is how long the writer waits for another program's transaction.
 	// A client that waits longer than that has gone.
-	writeTimeout = 5_000 // ms
+	DefaultLockWait = 5 * time.Second
 	// walLimit is what the WAL's file is cut to after a reader that stayed too long
 	// made it grow.
 	walLimit = 64 << 20 // bytes
@@ -98,12 +99,12 @@ func openForReading(ctx context.Context, path string) (*sql.DB, error) {
 
 // openForWriting opens the file, and makes the journal in it when it is empty. A
 // file of a newer version or of another program is refused untouched.
-func openForWriting(ctx context.Context, path string) (*sql.DB, error) {
+func openForWriting(ctx context.Context, path string, wait time.Duration) (*sql.DB, error) {
 	if err := foreign(ctx, path); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	db, err := sql.Open("sqlite", dataSource(path, "rwc",
-		"busy_timeout("+strconv.Itoa(writeTimeout)+")",
+		"busy_timeout("+strconv.FormatInt(wait.Milliseconds(), 10)+")",
 		"synchronous(FULL)",
 		"fullfsync(1)", "checkpoint_fullfsync(1)", // macOS: an fsync alone stops at the drive's cache
 		"wal_autocheckpoint(0)", // it hides its errors: see backfill

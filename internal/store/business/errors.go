@@ -25,6 +25,8 @@ var (
 	ErrBusy = errors.New("business.db is busy")
 	// ErrFull says that the disk is full: nothing was changed; retry when there is room.
 	ErrFull = errors.New("no room on the disk")
+	// ErrNoAccess says that this process may not use the file, or that it is none.
+	ErrNoAccess = errors.New("business.db cannot be used")
 	// ErrNewerSchema says that a newer tollkeeper made the file.
 	ErrNewerSchema = errors.New("made by a newer tollkeeper")
 	// ErrNotOurs says that the file is no business.db, or a broken one.
@@ -32,7 +34,7 @@ var (
 )
 
 // meanings are the errors that explain adds.
-var meanings = []error{ErrBusy, ErrFull, ErrNotOurs}
+var meanings = []error{ErrBusy, ErrFull, ErrNoAccess, ErrNotOurs}
 
 // explain gives SQLite's refusals the meaning that callers ask for. What is
 // explained already stays as it is.
@@ -46,6 +48,8 @@ func explain(err error) error {
 		return fmt.Errorf("%w: another process writes; retry: %w", ErrBusy, err)
 	case sqlite3.SQLITE_FULL:
 		return fmt.Errorf("%w: free some and retry: %w", ErrFull, err)
+	case sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM:
+		return fmt.Errorf("%w: this user must be able to read and write it, and to make files beside it: %w", ErrNoAccess, err)
 	case sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT:
 		return fmt.Errorf("%w: restore it from a backup: %w", ErrNotOurs, err)
 	}

@@ -40,7 +40,7 @@ type Store struct {
 
 // Open opens the file, makes it if it is not there, and brings its schema up to
 // date. A file of a newer version or of another program is refused untouched.
-// Errors: ErrNewerSchema, ErrNotOurs, ErrBusy, ErrFull, or fs.ErrNotExist with MustExist.
+// Errors: ErrNewerSchema, ErrNotOurs, ErrNoAccess, ErrBusy, ErrFull, or fs.ErrNotExist with MustExist.
 func Open(ctx context.Context, path string, o Options) (*Store, error) {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -84,7 +84,8 @@ func dataSource(path string) (string, error) {
 func (s *Store) Close() error { return s.db.Close() }
 
 // prepareFile makes an empty file with the right mode, since SQLite would make
-// one that everybody may read.
+// one that everybody may read. One that is there is not opened: closing it would
+// drop the locks that this process has on it by another Store.
 func prepareFile(path string, mustExist bool) error {
 	if mustExist {
 		_, err := os.Stat(path)
@@ -93,7 +94,10 @@ func prepareFile(path string, mustExist bool) error {
 		}
 		return err
 	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, fileMode)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, fileMode)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

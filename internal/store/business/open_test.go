@@ -92,6 +92,11 @@ func TestRefusedFiles(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, business.ErrNotOurs, "backup"},
+		"a folder": {func(t *testing.T, path string) {
+			if err := os.Mkdir(path, 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}, business.ErrNoAccess, "read and write it"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "business.db")

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/tollkeeper/tollkeeper/test/process"
@@ -22,12 +23,8 @@ const (
 )
 
 // questions starts the real binary on the directory and puts questions to it.
-func (b *bench) questions(ctx context.Context) (err error) {
-	path, err := process.Build(ctx, b.dir)
-	if err != nil {
-		return err
-	}
-	server, err := (&process.Program{Path: path, Dir: b.dir}).Serve(ctx, dataDir)
+func (b *bench) questions(ctx context.Context, program *process.Program) (err error) {
+	server, err := program.Serve(ctx, dataDir)
 	if err != nil {
 		return err
 	}
@@ -52,6 +49,20 @@ func (b *bench) questions(ctx context.Context) (err error) {
 		}
 	}
 	fmt.Fprintf(b.out, "serve: %d MB resident after all questions\n", resident(server.Pid()))
+	return nil
+}
+
+// verify replays the journal into another projection and compares the two.
+func (b *bench) verify(ctx context.Context, program *process.Program) error {
+	cmd := program.Command(ctx, "verify", "--data", dataDir, "-o", "json")
+	began := time.Now()
+	if out, err := cmd.Output(); err != nil {
+		return fmt.Errorf("verify: %w: %s", err, out)
+	}
+	took := time.Since(began)
+	used, _ := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	fmt.Fprintf(b.out, "verify: clean after %.1f s, %.0f observations/s, %.1f CPU s, %d MB resident at most\n",
+		took.Seconds(), float64(b.records+b.again)/took.Seconds(), (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds(), used.Maxrss>>10)
 	return nil
 }
 

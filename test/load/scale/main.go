@@ -23,6 +23,7 @@ import (
 	"github.com/tollkeeper/tollkeeper/internal/project"
 	"github.com/tollkeeper/tollkeeper/internal/store/sqlite"
 	"github.com/tollkeeper/tollkeeper/internal/usage"
+	"github.com/tollkeeper/tollkeeper/test/process"
 )
 
 func main() {
@@ -84,7 +85,15 @@ func (b *bench) run(ctx context.Context) (err error) {
 	if !b.ask {
 		return nil
 	}
-	return b.questions(ctx)
+	path, err := process.Build(ctx, b.dir)
+	if err != nil {
+		return err
+	}
+	program := &process.Program{Path: path, Dir: b.dir}
+	if err := b.questions(ctx, program); err != nil {
+		return err
+	}
+	return b.verify(ctx, program)
 }
 
 const dataDir = "data"

@@ -13,7 +13,7 @@ N ?= 1000000
 DAYS ?= 10
 PROPERTY_PACKAGES := ./internal/money ./internal/rating ./internal/billing
 
-.PHONY: help build test properties race lint golangci fuzz crash fault e2e-vllm bench-ingest bench-scale ci
+.PHONY: help build test properties race lint golangci fuzz crash fault e2e-vllm bench bench-ingest bench-scale ci
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,10 @@ fault: ## take the disk away from the real binary: a real full one (as root), an
 
 e2e-vllm: ## a real vLLM on CPU (../shared/vllm), 240 requests by the openai client: records, counters and cents compared
 	test/e2e/vllm/run
+
+bench: ## all benchmarks: single packages, ingest against the Collector, folding (quarter of an hour; nothing else may run)
+	$(GO) test -run '^$$' -bench . ./internal/...
+	$(MAKE) bench-ingest bench-scale
 
 bench-ingest: ## acknowledged spans a second against the Collector's persistent queue (../shared/peers), in interleaved rounds
 	test/load/ingest

@@ -118,9 +118,10 @@ func (p *Program) verifyUsage(ctx context.Context, kept *sqlite.Reader, anew *re
 	if slices.ContainsFunc(problems, func(x sqlite.Problem) bool { return x.Kind == sqlite.ProblemDamaged }) {
 		return out, nil // what cannot be read cannot be compared
 	}
-	bar := p.progress("usage")
-	defer bar.done()
-	c := project.Comparison{Journal: anew.projector, Want: anew.store, Got: kept, Progress: bar.to}
+	replayed, compared := p.progress("replay"), p.progress("usage")
+	defer replayed.done()
+	defer compared.done()
+	c := project.Comparison{Journal: anew.projector, Want: anew.store, Got: kept, Replayed: replayed.to, Progress: compared.to}
 	if err := c.Run(ctx); err != nil {
 		return nil, fmt.Errorf("comparing usage: %w", err)
 	}

@@ -59,8 +59,9 @@ type Comparison struct {
 	Journal *Projector // makes Want; may be behind Got
 	Want    Reader
 	Got     Reader
-	// Progress is told how many of how many hours are done.
-	Progress func(done, total uint64)
+	// Replayed, when set, is told how many of how many entries were replayed;
+	// Progress how many of how many hours were compared.
+	Replayed, Progress func(done, total uint64)
 
 	Records     int64 // that were compared
 	Differences []Difference
@@ -109,7 +110,12 @@ func (c *Comparison) follow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.Journal.CatchUp(ctx, positions[c.Journal.journal.Origin()], nil)
+	through := positions[c.Journal.journal.Origin()]
+	return c.Journal.CatchUp(ctx, through, func(done uint64) {
+		if c.Replayed != nil {
+			c.Replayed(done, through)
+		}
+	})
 }
 
 // settled compares a part until it is equal, or stays different although the

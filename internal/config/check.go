@@ -89,6 +89,13 @@ func CheckAddress(s string) error {
 	return nil
 }
 
+// whole reads a whole number that is written as everybody reads it: 010 is ten to
+// one reader of YAML and eight to the next.
+func whole(s string) (n int64, ok bool) {
+	n, err := strconv.ParseInt(s, 10, 64)
+	return n, err == nil && n >= 0 && s == strconv.FormatInt(n, 10)
+}
+
 // Bounds of ingest.max_body_bytes: below, no batch of spans would fit; above,
 // a few requests at once would fill the memory of a machine.
 const (
@@ -97,7 +104,7 @@ const (
 )
 
 func checkBytes(s string) error {
-	if n, err := strconv.ParseInt(s, 10, 64); err != nil || n < minBodyBytes || n > maxBodyBytes {
+	if n, ok := whole(s); !ok || n < minBodyBytes || n > maxBodyBytes {
 		return fmt.Errorf("%q is not a number of bytes from %d to %d", s, minBodyBytes, maxBodyBytes)
 	}
 	return nil
@@ -105,7 +112,7 @@ func checkBytes(s string) error {
 
 // checkRate takes a number of requests a second; 0 is no limit.
 func checkRate(s string) error {
-	if n, err := strconv.ParseUint(s, 10, 31); err != nil || n > maxRequestsPerSecond {
+	if n, ok := whole(s); !ok || n > maxRequestsPerSecond {
 		return fmt.Errorf("%q is not a whole number of requests a second from 0 (no limit) to %d", s, maxRequestsPerSecond)
 	}
 	return nil

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"strconv"
 	"time"
 
 	"github.com/tollkeeper/tollkeeper/internal/money"
@@ -85,7 +84,7 @@ func (r *reader) priceEntry(key string, values map[string]any) pricing.Entry {
 		case "to":
 			e.To, _ = parseInstant(text)
 		case "per":
-			e.Per, _ = strconv.ParseInt(text, 10, 64)
+			e.Per, _ = whole(text)
 		default:
 			price, _ := money.Parse(text)
 			e.Prices = append(e.Prices, pricing.Price{Quantity: name, Value: price})
@@ -142,7 +141,7 @@ func checkEnd(s string) error {
 }
 
 func checkPer(s string) error {
-	if n, err := strconv.ParseInt(s, 10, 64); err != nil || n <= 0 {
+	if n, ok := whole(s); !ok || n == 0 {
 		return fmt.Errorf("%q is not a number of units, such as 1000000", s)
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
@@ -55,13 +56,15 @@ func (r *reader) readFile(top shape, limit int64) any {
 	return top.read(r, n, "")
 }
 
-func readLimited(name string, limit int64) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
+func readLimited(name string, limit int64) (_ []byte, err error) {
+	defer func() {
 		// The path stands in front of the text already.
 		if path := (*os.PathError)(nil); errors.As(err, &path) {
-			return nil, path.Err
+			err = path.Err
 		}
+	}()
+	f, err := os.Open(name)
+	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
@@ -94,7 +97,7 @@ func (r *reader) parse(b []byte) *yaml.Node {
 	default:
 		r.bad(&second, "", "a second document begins here: only one is read")
 	}
-	if len(document.Content) == 0 {
+	if len(document.Content) == 0 || absent(document.Content[0]) {
 		return nil
 	}
 	return document.Content[0]
@@ -102,21 +105,28 @@ func (r *reader) parse(b []byte) *yaml.Node {
 
 // isText refuses bytes that are no text, since the parser would not say where.
 func (r *reader) isText(b []byte) bool {
-	for line, column, rest := 1, 1, b; len(rest) > 0; column++ {
-		c, size := utf8.DecodeRune(rest)
-		switch {
-		case c == utf8.RuneError && size == 1:
-			r.bad(&yaml.Node{Line: line, Column: column}, "", "the byte %#x is no UTF-8", rest[0])
-			return false
-		case c < ' ' && c != '\n' && c != '\r' && c != '\t', c == 0x7f:
-			r.bad(&yaml.Node{Line: line, Column: column}, "", "the control character %U is no text", c)
-			return false
-		case c == '\n':
-			line, column = line+1, 0
-		}
-		rest = rest[size:]
+	at, wrong := noText(string(b))
+	if wrong == "" {
+		return true
 	}
-	return true
+	before := b[:at]
+	start := bytes.LastIndexByte(before, '\n') + 1
+	n := &yaml.Node{Line: 1 + bytes.Count(before, []byte{'\n'}), Column: 1 + utf8.RuneCount(before[start:])}
+	r.bad(n, "", "%s", wrong)
+	return false
+}
+
+// noText finds what is no text, and says what is wrong with it, "" for nothing.
+func noText(s string) (at int, wrong string) {
+	for i, c := range s {
+		switch _, size := utf8.DecodeRuneInString(s[i:]); {
+		case c == utf8.RuneError && size == 1:
+			return i, fmt.Sprintf("the byte %#x is no UTF-8", s[i])
+		case unicode.IsControl(c) && c != '\n' && c != '\r' && c != '\t':
+			return i, fmt.Sprintf("the control character %U is no text", c)
+		}
+	}
+	return 0, ""
 }
 
 // badYAML reports what the parser says, with the line that it names; it names
@@ -227,7 +237,7 @@ func (g *group) read(r *reader, n *yaml.Node, key string) any {
 // isKey refuses a key that is no word, and one that stood before: one of the
 // two would not count.
 func (r *reader) isKey(name *yaml.Node, key string, seen map[string]int) bool {
-	if name.Kind != yaml.ScalarNode {
+	if _, wrong := noText(name.Value); name.Kind != yaml.ScalarNode || wrong != "" || strings.ContainsAny(name.Value, "\n\r\t") {
 		r.bad(name, key, "a key has to be a word, found %s", whatIs(name))
 		return false
 	}
@@ -297,6 +307,11 @@ func (t text) read(r *reader, n *yaml.Node, key string) any {
 	}
 	if !t.literal && n.Tag != "!!str" {
 		r.bad(n, key, "want text, found %s: put it in quotes if it is meant", whatIs(n))
+		return nil
+	}
+	// In quotes, and in a variable, there can be what no file may hold.
+	if _, wrong := noText(n.Value); wrong != "" {
+		r.bad(n, key, "%s", wrong)
 		return nil
 	}
 	if t.check != nil {

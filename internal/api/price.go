@@ -284,29 +284,40 @@ func (l *Local) unknownCustomers(ctx context.Context, book *pricing.Book) ([]str
 	return slices.Compact(out), nil
 }
 
-// unpriced rates all usage there is.
+// unpriced finds the usage of all time that a book has no price for.
 func (l *Local) unpriced(ctx context.Context, book *pricing.Book) ([]UnpricedUsage, error) {
-	totals, err := l.Usage.Totals(ctx, usage.Range{}, steadySeconds(book))
+	out := []UnpricedUsage{}
+	err := l.rate(ctx, book, usage.Range{}, func(totals []usage.Total, r *rating.Rating) error {
+		for _, u := range r.Unpriced {
+			out = append(out, UnpricedUsage{totals[0].Customer, u})
+		}
+		return nil
+	})
+	return out, err
+}
+
+// rate charges the usage in a range, and calls fn for each customer's.
+func (l *Local) rate(ctx context.Context, book *pricing.Book, in usage.Range, fn func([]usage.Total, *rating.Rating) error) error {
+	totals, err := l.Usage.Totals(ctx, in, steadySeconds(book))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	slices.SortStableFunc(totals, func(a, b usage.Total) int { return strings.Compare(a.Customer, b.Customer) })
-	out := []UnpricedUsage{}
 	for len(totals) > 0 {
 		n := slices.IndexFunc(totals, func(t usage.Total) bool { return t.Customer != totals[0].Customer })
 		if n < 0 {
 			n = len(totals)
 		}
 		r, err := rating.Rate(book, totals[:n])
-		if err != nil {
-			return nil, err
+		if err == nil {
+			err = fn(totals[:n], r)
 		}
-		for _, u := range r.Unpriced {
-			out = append(out, UnpricedUsage{totals[0].Customer, u})
+		if err != nil {
+			return err
 		}
 		totals = totals[n:]
 	}
-	return out, nil
+	return nil
 }
 
 // steadySeconds is the longest step of UTC in which no price of the book changes;

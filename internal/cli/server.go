@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/encoding"
@@ -82,13 +81,6 @@ func (s *server) openJournal(ctx context.Context) error {
 	}
 	s.open.add(s.journal.Close)
 	return nil
-}
-
-func oneIf(yes bool) float64 {
-	if yes {
-		return 1
-	}
-	return 0
 }
 
 // inside reports whether a file lies below a directory.
@@ -191,7 +183,7 @@ func (s *server) openIngest(ctx context.Context) (err error) {
 		return err
 	}
 	s.projector.Yield = s.yield
-	s.metrics(o.Metrics)
+	s.observe(o.Metrics)
 	return nil
 }
 
@@ -202,26 +194,6 @@ func (s *server) tls(f config.TLS) (*tls.Config, error) {
 	return ingest.TLSFiles{Cert: f.Cert, Key: f.Key, ClientCA: f.ClientCA}.Config(s.now, func(err error) {
 		s.log.Error("the TLS files cannot be read again; the old ones stay in force", "error", err)
 	})
-}
-
-func (s *server) metrics(m *ingest.Metrics) {
-	gauge := func(name, help string, value func() float64) prometheus.Collector {
-		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
-	}
-	size := func() float64 {
-		n, err := s.journal.Size(context.Background())
-		if err != nil {
-			return -1
-		}
-		return float64(n)
-	}
-	s.registry.MustRegister(m, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		gauge("tollkeeper_journal_entries", "Entries of the journal.", size),
-		gauge("tollkeeper_journal_disk_full", "1 while usage is refused because the journal's disk is full.", func() float64 { return oneIf(s.journal.Full()) }),
-		gauge("tollkeeper_journal_queue_bytes", "Bytes that wait for a commit.", func() float64 { return float64(s.journal.Queued()) }),
-		gauge("tollkeeper_projection_entries", "Entry up to which usage is folded.", func() float64 { return float64(s.projector.Position()) }),
-		gauge("tollkeeper_projection_lag_entries", "Entries that are on disk and not folded yet.", func() float64 { return size() - float64(s.projector.Position()) }),
-	)
 }
 
 // yield lets ingest go first while it is busy, for a bounded time.
@@ -291,14 +263,15 @@ func (s *server) listeners() (g, h, a net.Listener, err error) {
 // apiServer serves the API; on loopback it asks for no token.
 func (s *server) apiServer(l net.Listener) (_ *http.Server, err error) {
 	server := api.Server(api.Handler(api.HandlerOptions{
-		Local: &api.Local{
-			Usage: s.reader, Business: s.business, Journal: s.journal.Reader, Defaults: defaults(s.config), Now: s.now,
-		},
-		Keys: s.live, Open: loopback(l.Addr()), Ready: s.ready, Logger: s.log,
+		Local: s.local(), Keys: s.live, Open: loopback(l.Addr()), Ready: s.ready, Logger: s.log,
 		Metrics: promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
 	}))
 	server.TLSConfig, err = s.tls(s.config.API.TLS)
 	return server, err
+}
+
+func (s *server) local() *api.Local {
+	return &api.Local{Usage: s.reader, Business: s.business, Journal: s.journal.Reader, Defaults: defaults(s.config), Now: s.now}
 }
 
 func (s *server) ready() error {

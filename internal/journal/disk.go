@@ -83,6 +83,15 @@ func (d *disk) recovered() (bool, error) {
 	return true, nil
 }
 
+func (d *disk) room() (free, size uint64, err error) {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(d.dir, &s); err != nil {
+		return 0, 0, fmt.Errorf("%s: %w", d.dir, err)
+	}
+	block := uint64(s.Bsize)
+	return s.Bavail * block, s.Blocks * block, nil
+}
+
 // ballast makes the ballast file if it does not stand.
 func (d *disk) ballast() error {
 	if info, err := os.Stat(d.ballastPath()); err == nil && info.Size() == ballastBytes {

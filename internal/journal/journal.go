@@ -230,6 +230,10 @@ func (j *Journal) Queued() int64 { return j.queued.Load() }
 // Full reports whether the disk was full when it was last tried.
 func (j *Journal) Full() bool { return j.disk.full.Load() }
 
+// Room is what is left for this user, and the size, of the file system that the
+// journal lies in, in bytes.
+func (j *Journal) Room() (free, size uint64, err error) { return j.disk.room() }
+
 // Fatal tells the error that must end the process.
 func (j *Journal) Fatal() <-chan error { return j.fatal }
 

@@ -46,9 +46,13 @@ var ListCustomers = &Op[None, Customers]{
 		if err != nil {
 			return nil, err
 		}
+		listed := map[string]bool{"": true}
+		for i := range out.Customers {
+			listed[out.Customers[i].ID] = true
+		}
 		for i := range totals {
-			id := totals[i].Customer
-			if id != "" && !slices.ContainsFunc(out.Customers, func(c Customer) bool { return c.ID == id }) {
+			if id := totals[i].Customer; !listed[id] {
+				listed[id] = true
 				out.Customers = append(out.Customers, Customer{Customer: tenant.Customer{ID: id}})
 			}
 		}
@@ -68,7 +72,12 @@ type CustomerSpec struct {
 	Currency *string `json:"currency,omitempty"`
 }
 
-func (s *CustomerSpec) onto(c tenant.Customer) tenant.Customer {
+func (s *CustomerSpec) onto(c tenant.Customer) (tenant.Customer, error) {
+	if s.Currency != nil && *s.Currency != "" {
+		if _, err := currencyOf(*s.Currency); err != nil {
+			return c, err
+		}
+	}
 	for field, value := range map[*string]*string{
 		&c.Name: s.Name, &c.Address: s.Address, &c.Email: s.Email, &c.TimeZone: s.TimeZone, &c.Currency: s.Currency,
 	} {
@@ -76,7 +85,7 @@ func (s *CustomerSpec) onto(c tenant.Customer) tenant.Customer {
 			*field = *value
 		}
 	}
-	return c
+	return c, nil
 }
 
 // AddCustomerIn is the input of AddCustomer.
@@ -86,7 +95,11 @@ type AddCustomerIn struct{ Body CustomerSpec }
 var AddCustomer = &Op[AddCustomerIn, Customer]{
 	Name: "add-customer", Method: http.MethodPost, Path: "/v1/customers", Summary: "Add a customer", Role: tenant.RoleAdmin,
 	Do: func(ctx context.Context, l *Local, in *AddCustomerIn) (*Customer, error) {
-		c, err := l.Business.AddCustomer(ctx, l.Actor, in.Body.onto(tenant.Customer{ID: in.Body.ID}))
+		c, err := in.Body.onto(tenant.Customer{ID: in.Body.ID})
+		if err != nil {
+			return nil, err
+		}
+		c, err = l.Business.AddCustomer(ctx, l.Actor, c)
 		return &Customer{Customer: c, Known: true}, err
 	},
 }
@@ -101,11 +114,17 @@ type UpdateCustomerIn struct {
 var UpdateCustomer = &Op[UpdateCustomerIn, Customer]{
 	Name: "update-customer", Method: http.MethodPatch, Path: "/v1/customers/{id}", Summary: "Change a customer", Role: tenant.RoleAdmin,
 	Do: func(ctx context.Context, l *Local, in *UpdateCustomerIn) (*Customer, error) {
+		if in.Body.ID != "" && in.Body.ID != in.ID {
+			return nil, badRequest("a customer's id never changes: add %s as another customer", in.Body.ID)
+		}
 		c, err := l.Business.Customer(ctx, in.ID)
 		if err != nil {
 			return nil, err
 		}
-		c, err = l.Business.UpdateCustomer(ctx, l.Actor, in.Body.onto(c))
+		if c, err = in.Body.onto(c); err != nil {
+			return nil, err
+		}
+		c, err = l.Business.UpdateCustomer(ctx, l.Actor, c)
 		return &Customer{Customer: c, Known: true}, err
 	},
 }
@@ -142,6 +161,9 @@ var ListProjects = &Op[ByID, Projects]{
 	Do: func(ctx context.Context, l *Local, in *ByID) (*Projects, error) {
 		id, err := l.own(in.ID)
 		if err != nil {
+			return nil, err
+		}
+		if _, err := l.Business.Customer(ctx, id); err != nil {
 			return nil, err
 		}
 		list, err := l.Business.Projects(ctx, id)
@@ -256,7 +278,10 @@ const maxAudit = 10_000
 var AskAudit = &Op[AuditQuery, Audit]{
 	Name: "audit", Method: http.MethodGet, Path: "/v1/audit", Summary: "Who changed what, and when", Role: tenant.RoleAdmin,
 	Do: func(ctx context.Context, l *Local, in *AuditQuery) (*Audit, error) {
-		list, err := l.Business.Changes(ctx, business.ChangeFilter{Subject: in.Subject, After: in.After, Limit: min(in.Limit, maxAudit)})
+		if in.Limit < 0 || in.Limit > maxAudit || in.After < 0 {
+			return nil, badRequest("limit %d after %d: from 1 to %d, after 0 or more", in.Limit, in.After, maxAudit)
+		}
+		list, err := l.Business.Changes(ctx, business.ChangeFilter{Subject: in.Subject, After: in.After, Limit: in.Limit})
 		return &Audit{Changes: append([]tenant.Change{}, list...)}, err
 	},
 }

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -36,7 +35,11 @@ func NewClient(base, token string) (*Client, error) {
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, badRequest("server %q: name it as http://HOST:PORT or https://HOST:PORT", base)
 	}
-	return &Client{base: u, token: token, http: &http.Client{Timeout: clientTimeout}}, nil
+	return &Client{base: u, token: token, http: &http.Client{
+		Timeout: clientTimeout,
+		// A redirected change would be asked again as a question, and lost.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}, nil
 }
 
 // send asks one question. path is huma's: its {name}s are fields of in.
@@ -66,8 +69,11 @@ func (c *Client) send(ctx context.Context, method, path string, in, out any) err
 	if resp.StatusCode >= 300 {
 		return answered(resp)
 	}
-	if err := json.NewDecoder(resp.Body).Decode(out); err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("the server's answer: %w", err)
+	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
+		return &Error{
+			Status: http.StatusBadGateway, Message: fmt.Sprintf("the server's answer is none of tollkeeper's, or was cut off: %v", err),
+			Hint: "does " + c.base.Redacted() + " name the API of a tollkeeper?", Err: err,
+		}
 	}
 	return nil
 }
@@ -85,8 +91,12 @@ func answered(resp *http.Response) error {
 		parts = append(parts, strings.TrimSpace(e.Location+" "+e.Message))
 	}
 	hint := p.Hint
-	if resp.StatusCode == http.StatusUnauthorized && hint == "" {
+	switch location := resp.Header.Get("Location"); {
+	case hint != "":
+	case resp.StatusCode == http.StatusUnauthorized:
 		hint = "set TOLLKEEPER_TOKEN to an API key"
+	case location != "":
+		hint = "the server sends on to " + location + ": name that one"
 	}
 	return &Error{Status: resp.StatusCode, Message: strings.Join(parts, "; "), Hint: hint}
 }
@@ -107,7 +117,11 @@ func encode(path string, in any) (string, url.Values, io.Reader, error) {
 			continue
 		}
 		if name := field.Tag.Get("path"); name != "" {
-			path = strings.ReplaceAll(path, "{"+name+"}", url.PathEscape(text(value.Interface())))
+			step := text(value.Interface())
+			if step == "" || step == "." || step == ".." {
+				return "", nil, nil, &Error{Status: http.StatusNotFound, Message: fmt.Sprintf("%s %q not found", name, step)} // another path would be asked
+			}
+			path = strings.ReplaceAll(path, "{"+name+"}", url.PathEscape(step))
 		}
 		if name := field.Tag.Get("query"); name != "" && !value.IsZero() {
 			query.Set(name, text(value.Interface()))

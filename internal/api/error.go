@@ -64,6 +64,14 @@ func (e *Error) MarshalJSON() ([]byte, error) {
 	return json.Marshal(problem{Title: http.StatusText(e.Status), Status: e.Status, Detail: message, Hint: e.Hint})
 }
 
+// write answers with the error where no operation does.
+func (e *Error) write(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", e.ContentType(""))
+	w.WriteHeader(e.Status)
+	b, _ := e.MarshalJSON() // of texts and a number
+	_, _ = w.Write(b)
+}
+
 // badRequest is an error of the caller's: 400, and exit code 2.
 func badRequest(format string, args ...any) error {
 	return &Error{Status: http.StatusBadRequest, Message: fmt.Sprintf(format, args...)}

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,7 +47,11 @@ func Handler(o HandlerOptions) http.Handler {
 		plain(w, http.StatusOK, "ready")
 	})
 	h.mux.Handle("GET /metrics", o.Metrics)
-	return http.NewCrossOriginProtection().Handler(h.local(h.mux))
+	sameOrigin := http.NewCrossOriginProtection()
+	sameOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		(&Error{Status: http.StatusForbidden, Message: "a page of another site may not change anything here"}).write(w)
+	}))
+	return sameOrigin.Handler(h.local(h.mux))
 }
 
 // version is the API's own, not the program's: its parts before the last dot
@@ -77,6 +83,7 @@ func newHandler(o HandlerOptions) *handler {
 	for _, op := range ops {
 		op.register(h)
 	}
+	h.api.OpenAPI().Components.Schemas.Map()["ErrorModel"].Properties["hint"] = &huma.Schema{Type: huma.TypeString, Description: "What to do next."}
 	return h
 }
 
@@ -91,7 +98,7 @@ func plain(w http.ResponseWriter, status int, text string) {
 func (h *handler) local(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if h.Open && !loopbackName(r.Host) {
-			plain(w, http.StatusMisdirectedRequest, "this server answers as localhost only; make an admin key to reach it otherwise")
+			(&Error{Status: http.StatusMisdirectedRequest, Message: "this server answers as localhost only; make an admin key to reach it otherwise"}).write(w)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -109,11 +116,25 @@ func loopbackName(host string) bool {
 // answer wraps the JSON of an answer as huma wants it.
 type answer[O any] struct{ Body *O }
 
+// errorStatuses are those of every operation; bodyStatuses are those of one with a
+// body too.
+var (
+	errorStatuses = []int{
+		http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusMisdirectedRequest,
+		http.StatusServiceUnavailable,
+	}
+	bodyStatuses = []int{http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType}
+)
+
 func (op *Op[I, O]) register(h *handler) {
+	statuses := slices.Clone(errorStatuses)
+	if _, ok := reflect.TypeFor[I]().FieldByName("Body"); ok {
+		statuses = append(statuses, bodyStatuses...)
+	}
 	huma.Register(h.api, huma.Operation{
 		OperationID: op.Name, Method: op.Method, Path: op.Path, Summary: op.Summary,
 		Description: "Needs a " + string(op.Role) + "'s key.", MaxBodyBytes: maxAPIBody,
-		Errors: []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusServiceUnavailable},
+		Errors: statuses,
 	}, func(ctx context.Context, in *I) (*answer[O], error) {
 		c, _ := ctx.Value(callerKey{}).(caller)
 		l, err := h.as(ctx, c, op.Role, op.Own)
@@ -152,14 +173,17 @@ const maxAPIBody = 4 << 20
 // told makes an error fit for a stranger: what is not meant for callers is
 // logged and answered retryably.
 func (h *handler) told(op string, err error) error {
-	if known, ok := errors.AsType[*Error](err); ok {
-		return known
+	known, ok := errors.AsType[*Error](err)
+	if !ok {
+		if !errors.Is(err, context.Canceled) {
+			h.Logger.Error("a question failed", "op", op, "error", err)
+		}
+		known = &Error{Status: http.StatusServiceUnavailable, Message: "the server could not answer: try again; its log says why"}
 	}
-	if !errors.Is(err, context.Canceled) {
-		h.Logger.Error("a question failed", "op", op, "error", err)
+	if known.Status == http.StatusServiceUnavailable {
+		return huma.ErrorWithHeaders(known, http.Header{"Retry-After": {"1"}})
 	}
-	return huma.ErrorWithHeaders(&Error{Status: http.StatusServiceUnavailable, Message: "the server could not answer: try again; its log says why"},
-		http.Header{"Retry-After": {"1"}})
+	return known
 }
 
 // as returns the Local of who asks.

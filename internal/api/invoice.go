@@ -426,9 +426,9 @@ func (l *Local) draft(ctx context.Context, c *Customer, month string) (*billing.
 // period is the month, joined to the periods beside it, if none of it is
 // invoiced already.
 func (l *Local) period(month, zone string, closed []billing.Closed) (billing.Period, error) {
-	where, err := time.LoadLocation(zone)
+	where, err := location(zone)
 	if err != nil {
-		return billing.Period{}, badRequest("time zone %q: an IANA name such as Europe/Berlin", zone)
+		return billing.Period{}, err
 	}
 	m := billing.MonthOf(l.Now(), where)
 	if month != "" {
@@ -520,11 +520,14 @@ func (l *Local) count(ctx context.Context, in *billing.Input) error {
 	return nil
 }
 
+// maxDigits are the decimal places that money has at most.
+const maxDigits = 3
+
 // currencyOf adds a currency's decimal places to its code.
 func currencyOf(code string) (money.Currency, error) {
 	digits, ok := currency.GetDigits(code)
-	if !ok {
-		return money.Currency{}, badRequest("currency %q: an ISO 4217 code such as EUR", code)
+	if !ok || digits > maxDigits {
+		return money.Currency{}, badRequest("currency %q: an ISO 4217 code such as EUR, of at most %d decimal places", code, maxDigits)
 	}
 	return money.Currency{Code: code, Digits: int32(digits)}, nil
 }

@@ -213,8 +213,8 @@ func readBook(d PriceDocument) (*pricing.Book, []PriceProblem, error) {
 	bad := func(entry int, field, text string) {
 		problems = append(problems, PriceProblem{pricing.KindValue, entry, field, text, true})
 	}
-	if digits, ok := currency.GetDigits(book.Currency); !ok || digits > 3 {
-		bad(-1, "currency", fmt.Sprintf("%q is no currency of ISO 4217 with at most 3 decimal places", book.Currency))
+	if digits, ok := currency.GetDigits(book.Currency); !ok || digits > maxDigits {
+		bad(-1, "currency", fmt.Sprintf("%q is no currency of ISO 4217 with at most %d decimal places", book.Currency, maxDigits))
 	}
 	for i, e := range book.Entries {
 		if e.Customer == "" {

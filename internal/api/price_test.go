@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -15,31 +14,8 @@ import (
 
 	"github.com/tollkeeper/tollkeeper/internal/api"
 	"github.com/tollkeeper/tollkeeper/internal/rating"
-	"github.com/tollkeeper/tollkeeper/internal/store/business"
-	"github.com/tollkeeper/tollkeeper/internal/store/sqlite"
 	"github.com/tollkeeper/tollkeeper/internal/usage"
 )
-
-var noon = time.Date(2026, 12, 2, 12, 0, 0, 0, time.UTC)
-
-// local is a Local over stores in a directory of the test; nobody has used
-// anything.
-func local(t *testing.T) *api.Local {
-	t.Helper()
-	dir := t.TempDir()
-	now := func() time.Time { return noon }
-	b, err := business.Open(t.Context(), filepath.Join(dir, "business.db"), business.Options{Now: now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { b.Close() })
-	u, err := sqlite.OpenReader(t.Context(), filepath.Join(dir, "usage"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { u.Close() })
-	return &api.Local{Usage: u, Business: b, Actor: "test", Now: now}
-}
 
 // used answers with its totals, summed by step, and with nothing else.
 type used struct {

@@ -50,6 +50,24 @@ func checkTrace(id string) error {
 // maxRequests bounds an answer, which is made in memory: about 100 MiB.
 const maxRequests = 100_000
 
+// check finds what is wrong with a query; the error says what to change.
+func (q *RequestsQuery) check() error {
+	if q.Trace != "" {
+		if err := checkTrace(q.Trace); err != nil {
+			return err
+		}
+	}
+	switch {
+	case q.ID != "" && !recordID(q.ID):
+		return badRequest("id %q: a record's id begins with rec_", q.ID)
+	case q.Limit < 0 || q.Limit > maxRequests:
+		return badRequest("limit %d: from 1 to %d; narrow the range of time to see others", q.Limit, maxRequests)
+	case q.Customer != "" && q.Unattributed:
+		return badRequest("ask for what customer %s pays, or for what nobody is known to pay, not for both", q.Customer)
+	}
+	return checkRange(q.From, q.To)
+}
+
 // filter is the store's form of the query.
 func (q *RequestsQuery) filter() usage.RecordFilter {
 	f := usage.RecordFilter{Range: timeRange(q.From, q.To), ID: q.ID, Trace: strings.ToLower(q.Trace), RequestID: q.RequestID, Limit: q.Limit}
@@ -135,20 +153,12 @@ type RecordStore interface {
 
 // listRequests answers a query from a store.
 func listRequests(ctx context.Context, s RecordStore, q *RequestsQuery) (*Requests, error) {
+	if err := q.check(); err != nil {
+		return nil, err
+	}
 	positions, err := s.Positions(ctx)
 	if err != nil {
 		return nil, err
-	}
-	if q.Trace != "" {
-		if err := checkTrace(q.Trace); err != nil {
-			return nil, err
-		}
-	}
-	if q.ID != "" && !recordID(q.ID) {
-		return nil, badRequest("id %q: a record's id begins with rec_", q.ID)
-	}
-	if q.Limit < 0 || q.Limit > maxRequests {
-		return nil, badRequest("limit %d: from 1 to %d; narrow the range of time to see others", q.Limit, maxRequests)
 	}
 	limit := cmp.Or(q.Limit, usage.DefaultLimit)
 	f := q.filter()
@@ -180,6 +190,9 @@ var AskConflicts = &Op[ConflictsQuery, Conflicts]{
 }
 
 func listConflicts(ctx context.Context, s RecordStore, from, to time.Time) (*Conflicts, error) {
+	if err := checkRange(from, to); err != nil {
+		return nil, err
+	}
 	positions, err := s.Positions(ctx)
 	if err != nil {
 		return nil, err

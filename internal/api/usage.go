@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"maps"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -145,8 +146,8 @@ type UsageStore interface {
 
 // check finds what is wrong with a query; the error says what to change.
 func (q *UsageQuery) check() (err error) {
-	if q.zone, err = time.LoadLocation(q.TimeZone); err != nil {
-		return badRequest("time zone %q: an IANA name such as Europe/Berlin", q.TimeZone)
+	if q.zone, err = location(q.TimeZone); err != nil {
+		return err
 	}
 	for i, d := range q.By {
 		if !slices.Contains(Dimensions, d) {
@@ -161,8 +162,22 @@ func (q *UsageQuery) check() (err error) {
 			return badRequest("%s does not lie on a quarter hour: usage is summed by quarter hours of UTC", t.Format(time.RFC3339))
 		}
 	}
-	if !q.From.IsZero() && !q.To.IsZero() && !q.From.Before(q.To) {
-		return badRequest("the range is empty: it begins at %s and ends at %s", q.From.Format(time.RFC3339), q.To.Format(time.RFC3339))
+	return checkRange(q.From, q.To)
+}
+
+// location finds a time zone. The machine's own is none: it differs by machine.
+func location(name string) (*time.Location, error) {
+	where, err := time.LoadLocation(name)
+	if err != nil || where == time.Local {
+		return nil, badRequest("time zone %q: an IANA name such as Europe/Berlin", name)
+	}
+	return where, nil
+}
+
+// checkRange refuses a range in which nothing can lie.
+func checkRange(from, to time.Time) error {
+	if !from.IsZero() && !to.IsZero() && !from.Before(to) {
+		return badRequest("the range is empty: it begins at %s and ends at %s", from.Format(time.RFC3339), to.Format(time.RFC3339))
 	}
 	return nil
 }
@@ -201,14 +216,26 @@ func sumUsage(ctx context.Context, s UsageStore, q *UsageQuery) (*Usage, error) 
 	return u, nil
 }
 
+// timeRange is a range in ns, in which 0 is open. No record is older than 1970.
 func timeRange(from, to time.Time) (in usage.Range) {
 	if !from.IsZero() {
-		in.From = from.UnixNano()
+		in.From = nanoseconds(from)
 	}
 	if !to.IsZero() {
-		in.To = to.UnixNano()
+		in.To = max(nanoseconds(to), 1)
 	}
 	return in
+}
+
+// nanoseconds since 1970, as near as they get: they end in the year 2262.
+func nanoseconds(t time.Time) int64 {
+	switch {
+	case t.Before(time.Unix(0, 0)):
+		return 0
+	case t.After(time.Unix(0, math.MaxInt64)):
+		return math.MaxInt64
+	}
+	return t.UnixNano()
 }
 
 func formatTime(t time.Time) string {

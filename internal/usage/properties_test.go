@@ -5,6 +5,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -257,6 +258,16 @@ func TestBareRequestID(t *testing.T) {
 		"pooling-x-0": "x", "score-x-2": "x", "classify-x-0": "x", "x": "x", "x-0": "x-0", "": "", "cmpl-three-prompts-2": "three-prompts",
 	} {
 		if got := usage.BareRequestID(id); got != want {
+			t.Errorf("%q: %q, want %q", id, got, want)
+		}
+	}
+}
+
+func TestBareForms(t *testing.T) {
+	for id, want := range map[string]string{
+		"cmpl-x": "x", "cmpl-x-0": "x|x-0", "cmpl-x-1-0": "x-1|x-1-0", "embd-x-1": "x|x-1", "chatcmpl-x-1": "x-1", "resp_x_0": "x", "x-1": "x-1", "": "",
+	} {
+		if got := strings.Join(usage.BareForms(id), "|"); got != want {
 			t.Errorf("%q: %q, want %q", id, got, want)
 		}
 	}

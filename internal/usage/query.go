@@ -95,6 +95,16 @@ func BareRequestID(id string) string {
 	return id
 }
 
+// BareForms are what an id that somebody asks for may mean: "cmpl-x-1" is prompt 1
+// of the client's "x", or what the API answered to the client's "x-1".
+func BareForms(id string) []string {
+	forms := []string{BareRequestID(id)}
+	if whole := BareRequestID(id + "-0"); whole != forms[0] && strings.HasSuffix(id, "-"+whole) {
+		forms = append(forms, whole)
+	}
+	return forms
+}
+
 var requestPrefixes = []string{"cmpl-", "chatcmpl-", "resp_", "embd-", "pooling-", "score-", "classify-"}
 
 // Compare orders positions: (received, origin, seq, index).

@@ -52,7 +52,9 @@ func identityOf(f *usage.Fact) int64 { return first8(f.Identity) }
 func first8(h usage.Hash) int64 { return int64(binary.BigEndian.Uint64(h[:8])) }
 
 // requestOf is the place of a request id.
-func requestOf(id string) int64 {
-	o := usage.Observation{Domain: usage.DomainEvent, ID: usage.BareRequestID(id)}
+func requestOf(id string) int64 { return placeOf(usage.BareRequestID(id)) }
+
+func placeOf(bare string) int64 {
+	o := usage.Observation{Domain: usage.DomainEvent, ID: bare}
 	return first8(o.Identity())
 }

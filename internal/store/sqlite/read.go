@@ -347,9 +347,9 @@ func recordQuery(f usage.RecordFilter) (string, []any) {
 	if f.To != 0 {
 		where, args = append(where, "time < ?"), append(args, f.To)
 	}
-	found := func(index, column string, n int64) {
-		ids := hours("SELECT record FROM " + index + " WHERE hour IN (%s) AND " + column + " = ?")
-		where, args = append(where, "(id IN ("+ids+") OR parent IN ("+ids+"))"), append(args, n, n)
+	found := func(index, column string, n ...any) {
+		ids := hours("SELECT record FROM " + index + " WHERE hour IN (%s) AND " + column + " IN (?" + strings.Repeat(", ?", len(n)-1) + ")")
+		where, args = append(where, "(id IN ("+ids+") OR parent IN ("+ids+"))"), append(append(args, n...), n...)
 	}
 	if n, ok := traceNumber(f.Trace); ok {
 		found("by_trace", "trace", n)
@@ -357,7 +357,11 @@ func recordQuery(f usage.RecordFilter) (string, []any) {
 		where = append(where, "false")
 	}
 	if f.RequestID != "" {
-		found("by_request", "request", requestOf(f.RequestID))
+		var places []any
+		for _, bare := range usage.BareForms(f.RequestID) {
+			places = append(places, placeOf(bare))
+		}
+		found("by_request", "request", places...)
 	}
 	if f.Customer != nil {
 		where, args = append(where, "dim IN (SELECT id FROM dims WHERE customer = ?)"), append(args, *f.Customer)
@@ -376,8 +380,9 @@ func selects(f usage.RecordFilter, r *usage.Record) bool {
 	if f.Trace != "" && !slices.ContainsFunc(r.Facts, func(x usage.Fact) bool { return x.Trace == strings.ToLower(f.Trace) }) {
 		return false
 	}
+	forms := usage.BareForms(f.RequestID)
 	return f.RequestID == "" || slices.ContainsFunc(r.Facts, func(x usage.Fact) bool {
-		return usage.BareRequestID(x.RequestID) == usage.BareRequestID(f.RequestID)
+		return slices.Contains(forms, usage.BareRequestID(x.RequestID))
 	})
 }
 

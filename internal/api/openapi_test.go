@@ -1,0 +1,104 @@
+package api_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+// truthful holds each answer of h under /v1/ against the description that h
+// itself serves.
+func truthful(t *testing.T, h http.Handler) http.Handler {
+	t.Helper()
+	d := described(t, h)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer := httptest.NewRecorder()
+		h.ServeHTTP(answer, r)
+		if strings.HasPrefix(r.URL.Path, "/v1/") {
+			d.check(t, r, answer)
+		}
+		maps.Copy(w.Header(), answer.Header())
+		w.WriteHeader(answer.Code)
+		_, _ = w.Write(answer.Body.Bytes())
+	})
+}
+
+// description is /openapi.json, ready to check answers.
+type description struct {
+	paths    map[string]map[string]operation // by path and method
+	compiler *jsonschema.Compiler
+	routes   *http.ServeMux
+}
+
+type operation struct {
+	OperationID string `json:"operationId"`
+	Responses   map[string]struct {
+		Content map[string]any `json:"content"`
+	} `json:"responses"`
+}
+
+const descriptionName = "openapi.json"
+
+func described(t *testing.T, h http.Handler) *description {
+	t.Helper()
+	w := ask(h, "GET", "http://localhost/openapi.json", "")
+	var read struct {
+		Paths map[string]map[string]operation `json:"paths"`
+	}
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(w.Body.Bytes()))
+	if err == nil {
+		err = json.Unmarshal(w.Body.Bytes(), &read)
+	}
+	if err != nil || w.Code != http.StatusOK {
+		t.Fatalf("%d %v: %s", w.Code, err, w.Body)
+	}
+	d := &description{paths: read.Paths, compiler: jsonschema.NewCompiler(), routes: http.NewServeMux()}
+	d.compiler.AssertFormat()
+	if err := d.compiler.AddResource(descriptionName, document); err != nil {
+		t.Fatal(err)
+	}
+	for path, methods := range d.paths {
+		for method := range methods {
+			d.routes.Handle(strings.ToUpper(method)+" "+path, http.NotFoundHandler())
+		}
+	}
+	return d
+}
+
+// check holds that an answer has the status, the type and the shape that the
+// description has for its request. What is no operation is not described.
+func (d *description) check(t *testing.T, r *http.Request, answer *httptest.ResponseRecorder) {
+	t.Helper()
+	_, pattern := d.routes.Handler(r)
+	method, path, found := strings.Cut(pattern, " ")
+	if !found {
+		return
+	}
+	op := d.paths[path][strings.ToLower(method)]
+	mediaType := strings.TrimSuffix(answer.Header().Get("Content-Type"), "; charset=utf-8")
+	status := strconv.Itoa(answer.Code)
+	if _, ok := op.Responses[status].Content[mediaType]; !ok {
+		t.Errorf("%s answered %s %s, which its description does not have: %s", op.OperationID, status, mediaType, answer.Body)
+		return
+	}
+	escape := strings.NewReplacer("~", "~0", "/", "~1", "{", "%7B", "}", "%7D")
+	schema, err := d.compiler.Compile(descriptionName + "#/paths/" + escape.Replace(path) + "/" + strings.ToLower(method) + "/responses/" + status + "/content/" + escape.Replace(mediaType) + "/schema")
+	if err != nil {
+		t.Errorf("%s: %v", op.OperationID, err)
+		return
+	}
+	body, err := jsonschema.UnmarshalJSON(bytes.NewReader(answer.Body.Bytes()))
+	if err == nil {
+		err = schema.Validate(body)
+	}
+	if err != nil {
+		t.Errorf("%s answered %s otherwise than described: %v\n%s", op.OperationID, status, err, answer.Body)
+	}
+}

@@ -67,8 +67,8 @@ type Comparison struct {
 	Differences []Difference
 }
 
-// Run compares everything. The error is about reading; what is wrong is in
-// Differences.
+// Run compares everything. The error is about reading, or ErrMoving; what is
+// wrong is in Differences.
 func (c *Comparison) Run(ctx context.Context) error {
 	positions, err := c.Got.Positions(ctx)
 	if err != nil {
@@ -118,18 +118,21 @@ func (c *Comparison) follow(ctx context.Context) error {
 	})
 }
 
+// ErrMoving says that the projection changed whenever a part was compared.
+var ErrMoving = errors.New("usage changes faster than it can be compared: try again when less comes in, or while the server is stopped")
+
 // settled compares a part until it is equal, or stays different although the
-// projection has had the time to finish what it was doing.
+// projection has had the time to finish what it was doing. One that never rests
+// is ErrMoving: that is no difference.
 func (c *Comparison) settled(ctx context.Context, compare func() ([]Difference, error)) error {
-	var found []Difference
 	still := 0
 	for range moves {
 		before := c.Journal.Position()
 		if err := c.follow(ctx); err != nil {
 			return err
 		}
-		var err error
-		if found, err = compare(); err != nil || len(found) == 0 {
+		found, err := compare()
+		if err != nil || len(found) == 0 {
 			return err
 		}
 		if c.Journal.Position() != before {
@@ -137,7 +140,10 @@ func (c *Comparison) settled(ctx context.Context, compare func() ([]Difference, 
 		}
 		// Twice at rest: a server may be in the middle of the files of one batch.
 		if still++; still > 2 {
-			break
+			for _, d := range found {
+				c.differ(d.Kind, d.Place, d.Detail)
+			}
+			return nil
 		}
 		select {
 		case <-ctx.Done():
@@ -145,10 +151,7 @@ func (c *Comparison) settled(ctx context.Context, compare func() ([]Difference, 
 		case <-time.After(movePause):
 		}
 	}
-	for _, d := range found {
-		c.differ(d.Kind, d.Place, d.Detail)
-	}
-	return nil
+	return ErrMoving
 }
 
 func (c *Comparison) differ(kind, place, detail string) {

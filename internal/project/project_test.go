@@ -3,7 +3,7 @@ package project_test
 import (
 	"context"
 	"database/sql"
-
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -233,8 +233,10 @@ func TestComparison(t *testing.T) {
 		"UPDATE totals SET input_tokens = input_tokens + 1 WHERE (bucket, dim) IN (SELECT bucket, dim FROM totals LIMIT 1)",
 		"UPDATE day_totals SET requests = requests + 1 WHERE (bucket, dim) IN (SELECT bucket, dim FROM day_totals LIMIT 1)",
 		"DELETE FROM records WHERE id = (SELECT min(id) FROM records)",
+		"DELETE FROM verdicts WHERE verdict = 'accepted'",
+		"UPDATE verdicts SET verdict = 'conflict'",
 	} {
-		t.Run(edit[:15], func(t *testing.T) { edited(t, f, dir, edit) })
+		t.Run(edit, func(t *testing.T) { edited(t, f, dir, edit) })
 	}
 }
 
@@ -269,5 +271,53 @@ func edited(t *testing.T, f *fixture, dir, edit string) {
 	c := compare(t, f, r)
 	if len(c.Differences) == 0 {
 		t.Error("the edit was not found")
+	}
+}
+
+// cut is a journal without its last entries.
+type cut struct {
+	*fixture
+	last uint64
+}
+
+func (c cut) Read(ctx context.Context, from uint64, fn func(journal.Entry) error) error {
+	err := c.fixture.Read(ctx, from, func(e journal.Entry) error {
+		if e.Header.Seq > c.last {
+			return errCut
+		}
+		return fn(e)
+	})
+	if errors.Is(err, errCut) {
+		return nil
+	}
+	return err
+}
+
+var errCut = errors.New("cut off here")
+
+// TestComparisonWithTheWrongJournal says what the projection is, rather than that
+// each record of it is wrong.
+func TestComparisonWithTheWrongJournal(t *testing.T) {
+	t.Parallel()
+	f, other := record(t), record(t)
+	dir := t.TempDir()
+	p, s := f.projected(t, dir)
+	f.catchUp(t, p, f.size(t))
+	if c := compare(t, other, s); len(c.Differences) != 1 || c.Differences[0].Kind != project.OtherJournals || c.Differences[0].Place != f.Origin() {
+		t.Errorf("with another journal: %+v", c.Differences)
+	}
+	want, err := sqlite.Open(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = want.Close() })
+	shorter, err := project.New(t.Context(), cut{f, f.size(t) - 2}, want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.catchUp(t, shorter, f.size(t)-2)
+	c := project.Comparison{Journal: shorter, Want: want, Got: s}
+	if err := c.Run(t.Context()); err != nil || len(c.Differences) != 1 || c.Differences[0].Kind != project.AheadOfJournal {
+		t.Errorf("without the last entries: %v, %+v", err, c.Differences)
 	}
 }

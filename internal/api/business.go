@@ -32,7 +32,8 @@ type Customers struct {
 // ListCustomers lists known customers and those that usage names.
 var ListCustomers = &Op[None, Customers]{
 	Name: "list-customers", Method: http.MethodGet, Path: "/v1/customers", Summary: "Customers, and those that usage names but nobody added",
-	Role: tenant.RoleReader,
+	Role:   tenant.RoleReader,
+	Folded: true,
 	Do: func(ctx context.Context, l *Local, _ *None) (*Customers, error) {
 		known, err := l.Business.Customers(ctx)
 		if err != nil {
@@ -303,6 +304,7 @@ type Tally struct {
 // AskTallies counts what became of what was sent.
 var AskTallies = &Op[None, Tallies]{
 	Name: "tallies", Method: http.MethodGet, Path: "/v1/tallies", Summary: "What became of what each producer sent", Role: tenant.RoleReader,
+	Folded: true,
 	Do: func(ctx context.Context, l *Local, _ *None) (*Tallies, error) {
 		list, err := l.Usage.Tallies(ctx)
 		out := &Tallies{Tallies: []Tally{}}

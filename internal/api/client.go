@@ -2,7 +2,6 @@ package api
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -85,7 +84,11 @@ func answered(resp *http.Response) error {
 	b, _ := io.ReadAll(io.LimitReader(resp.Body, maxProblem)) // what came of it is said
 	var p problem
 	_ = json.Unmarshal(b, &p) // a proxy's page is no problem document
-	message := cmp.Or(p.Detail, strings.TrimSpace(string(b)), resp.Status)
+	message, ours := p.Detail, p.Detail != ""
+	if !ours {
+		// A page of something else is of no use in a terminal.
+		message = fmt.Sprintf("%s answered %s, and not as tollkeeper does", resp.Request.URL.Host, resp.Status)
+	}
 	parts := []string{message}
 	for _, e := range p.Errors {
 		parts = append(parts, strings.TrimSpace(e.Location+" "+e.Message))
@@ -97,6 +100,8 @@ func answered(resp *http.Response) error {
 		hint = "set TOLLKEEPER_TOKEN to an API key"
 	case location != "":
 		hint = "the server sends on to " + location + ": name that one"
+	case !ours:
+		hint = "name the address that `tollkeeper serve` logs as api"
 	}
 	return &Error{Status: resp.StatusCode, Message: strings.Join(parts, "; "), Hint: hint}
 }

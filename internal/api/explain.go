@@ -39,6 +39,7 @@ type LineExplanation struct {
 	Count      int               `json:"records_counted"`
 	Sum        int64             `json:"records_sum" doc:"their units; those of the line when complete"`
 	Moved      int               `json:"records_moved" doc:"how many of them are another customer's now"`
+	Walked     int               `json:"records_walked" doc:"how many records of the customer and the period were looked through"`
 	Complete   bool              `json:"complete" doc:"false: there are too many records to walk through all"`
 }
 
@@ -198,6 +199,9 @@ func (l *Local) walk(ctx context.Context, out *LineExplanation, t *tracing, cust
 	if !complete && customer == nil {
 		return false, nil
 	}
+	if customer != nil {
+		out.Walked = min(len(list), explainedRecords)
+	}
 	listed := len(out.Records)
 	for i := range list[:min(len(list), explainedRecords)] {
 		if customer == nil && list[i].Customer == t.customer {
@@ -326,6 +330,7 @@ type RequestCharge struct {
 // ExplainRequest goes from a request to its price.
 var ExplainRequest = &Op[ByID, RequestExplanation]{
 	Name: "explain-request", Method: http.MethodGet, Path: "/v1/requests/{id}/explanation", Summary: "What a request costs, and why", Role: tenant.RoleReader, Own: true,
+	Folded: true,
 	Do: func(ctx context.Context, l *Local, in *ByID) (*RequestExplanation, error) {
 		r, err := l.record(ctx, in.ID)
 		if err != nil {
@@ -350,6 +355,7 @@ type TraceExplanation struct {
 // its requests cost.
 var ExplainTrace = &Op[TraceQuery, TraceExplanation]{
 	Name: "explain-trace", Method: http.MethodGet, Path: "/v1/traces/{trace}/explanation", Summary: "What the requests of a trace cost, and why", Role: tenant.RoleReader, Own: true,
+	Folded: true,
 	Do: func(ctx context.Context, l *Local, in *TraceQuery) (*TraceExplanation, error) {
 		if err := checkTrace(in.Trace); err != nil {
 			return nil, err

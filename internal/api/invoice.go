@@ -204,6 +204,7 @@ type DraftQuery struct {
 // DraftInvoice computes what an invoice would say now. Nothing is kept.
 var DraftInvoice = &Op[DraftQuery, Invoice]{
 	Name: "draft-invoice", Method: http.MethodGet, Path: "/v1/drafts", Summary: "What an invoice would say now", Role: tenant.RoleReader, Configured: true,
+	Folded: true,
 	Do: func(ctx context.Context, l *Local, in *DraftQuery) (*Invoice, error) {
 		c, err := l.payer(ctx, in.Customer)
 		if err != nil {

@@ -20,7 +20,9 @@ type Op[I, O any] struct {
 	Own bool
 	// Configured says that Do reads Local.Defaults.
 	Configured bool
-	Do         func(ctx context.Context, l *Local, in *I) (*O, error)
+	// Folded says that Do answers from usage, which can be behind the journal.
+	Folded bool
+	Do     func(ctx context.Context, l *Local, in *I) (*O, error)
 }
 
 // Caller answers ops: a *Local from a data directory, a *Client from a server.

@@ -251,7 +251,8 @@ type UnpricedUsage struct {
 // leave without a price.
 var CheckPrices = &Op[PriceDocumentIn, PriceCheck]{
 	Name: "check-prices", Method: http.MethodPost, Path: "/v1/prices/check", Summary: "What is wrong with prices, and which usage they would leave unpriced",
-	Role: tenant.RoleReader,
+	Role:   tenant.RoleReader,
+	Folded: true,
 	Do: func(ctx context.Context, l *Local, in *PriceDocumentIn) (*PriceCheck, error) {
 		book, problems, err := readBook(in.Body)
 		if err != nil {

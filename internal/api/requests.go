@@ -29,6 +29,7 @@ type RequestsQuery struct {
 var AskRequests = &Op[RequestsQuery, Requests]{
 	Name: "requests", Method: http.MethodGet, Path: "/v1/requests", Summary: "Billable requests and what they rest on",
 	Role: tenant.RoleReader, Own: true,
+	Folded: true,
 	Do: func(ctx context.Context, l *Local, q *RequestsQuery) (_ *Requests, err error) {
 		if q.Customer, err = l.own(q.Customer); err != nil {
 			return nil, err
@@ -183,7 +184,8 @@ type ConflictsQuery struct {
 // AskConflicts lists what was kept out.
 var AskConflicts = &Op[ConflictsQuery, Conflicts]{
 	Name: "conflicts", Method: http.MethodGet, Path: "/v1/conflicts", Summary: "Observations that say otherwise than the first of their identity",
-	Role: tenant.RoleReader,
+	Role:   tenant.RoleReader,
+	Folded: true,
 	Do: func(ctx context.Context, l *Local, q *ConflictsQuery) (*Conflicts, error) {
 		return listConflicts(ctx, l.Usage, q.From, q.To)
 	},

@@ -32,6 +32,7 @@ type UsageQuery struct {
 var AskUsage = &Op[UsageQuery, Usage]{
 	Name: "usage", Method: http.MethodGet, Path: "/v1/usage", Summary: "Sums of usage by any dimensions",
 	Role: tenant.RoleReader, Own: true,
+	Folded: true,
 	Do: func(ctx context.Context, l *Local, q *UsageQuery) (_ *Usage, err error) {
 		if q.Customer, err = l.own(q.Customer); err != nil {
 			return nil, err

@@ -45,10 +45,13 @@ type Month struct {
 // ErrMonth says that a text names no month.
 var ErrMonth = errors.New("a month is written as 2026-11")
 
+// Years of months. Their bounds have four digits in any time zone.
+const firstYear, lastYear = 1, 9998
+
 // ParseMonth reads a month such as "2026-11". Errors wrap ErrMonth.
 func ParseMonth(s string) (Month, error) {
 	t, err := time.Parse("2006-01", s)
-	if err != nil || len(s) != len("2006-01") {
+	if err != nil || len(s) != len("2006-01") || t.Year() < firstYear || t.Year() > lastYear {
 		return Month{}, fmt.Errorf("%q: %w", s, ErrMonth)
 	}
 	return Month{t.Year(), t.Month()}, nil

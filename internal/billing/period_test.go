@@ -97,7 +97,7 @@ func TestMonthText(t *testing.T) {
 			t.Errorf("%s reads as %s, %v", s, m, err)
 		}
 	}
-	for _, s := range []string{"", "2026-13", "2026-00", "2026-1", "26-11", "2026-11-01", "November", "2026-11 "} {
+	for _, s := range []string{"", "2026-13", "2026-00", "2026-1", "26-11", "2026-11-01", "November", "2026-11 ", "0000-01", "9999-12"} {
 		if m, err := billing.ParseMonth(s); !errors.Is(err, billing.ErrMonth) {
 			t.Errorf("%q reads as %s, %v", s, m, err)
 		}

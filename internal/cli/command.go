@@ -59,6 +59,7 @@ func acting[I, O any](p *Program, c *cobra.Command, op *api.Op[I, O], in func(ar
 
 // call asks one op and hands its answer on.
 func call[I, O any](ctx context.Context, p *Program, s *source, op *api.Op[I, O], in *I, show func(*O) error) error {
+	s.folded = op.Folded
 	return s.with(ctx, p, func(ctx context.Context, c api.Caller) error {
 		out, err := op.Call(ctx, c, in)
 		if err != nil {

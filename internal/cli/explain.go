@@ -68,8 +68,9 @@ func lineExplanation(x *api.LineExplanation) *grid {
 	}
 	above = append(above, x.Arithmetic...)
 	switch {
-	case !x.Complete && len(x.Records) > 0:
-		above = append(above, fmt.Sprintf("From many records; the first %s:", thousands(int64(len(x.Records)))))
+	case !x.Complete && x.Walked > 0:
+		above = append(above, fmt.Sprintf("Only the first %s of the period were looked through, and there are more: %s of the line's %s are in %s of these:",
+			count(int64(x.Walked), "record", "records"), thousands(x.Sum), thousands(x.Used), thousands(int64(x.Count))))
 	case x.Sum == x.Used && x.Count > 0:
 		above = append(above, fmt.Sprintf("From %s, %s in all:", count(int64(x.Count), "record", "records"), thousands(x.Sum)))
 	case x.Count > 0:
@@ -87,7 +88,7 @@ func lineExplanation(x *api.LineExplanation) *grid {
 		g.observed([]string{r.Time, r.ID, r.Project, r.RequestID, strconv.FormatInt(r.Used, 10)}, r.Observations)
 	}
 	if more := x.Count - len(x.Records); more > 0 {
-		g.rows = append(g.rows, []string{fmt.Sprintf("and %s more records", thousands(int64(more))), "", "", "", "", "", "", "", "", ""})
+		g.rows = append(g.rows, []string{"and " + count(int64(more), "more record", "more records"), "", "", "", "", "", "", "", "", ""})
 	}
 	return g
 }

@@ -35,13 +35,15 @@ var update = flag.Bool("update", false, "write the golden files")
 //	                    to $OTLP_HTTP with $TOKEN, if set, and waits until usage has them; ! post wants another answer
 //	                    than 200; the answers are its standard output
 //	emit KEY=VALUE…     sends spans like vLLM's and waits: service, model, id, in, out, at (RFC 3339), count, trace,
-//	                    tracestate; see span
+//	                    tracestate, attributes, long; see spans
 //	settle              waits until usage has everything that is on disk
 //	http METHOD PATH [NAME:VALUE…]   asks $API and prints status and body
 //	status N COMMAND…   runs a command and wants this exit code
 //	get VAR FILE PATH   sets $VAR to what stands at PATH (records.0.id) of a JSON file or of stdout
 //	plain FILE          writes the last standard output to FILE with what chance made replaced: JOURNAL, KEY, TOKEN,
 //	                    SECRET, MAC and so on, for cmp
+//	stranger ARG…       runs tollkeeper as a user who owns nothing here and wants it to fail; root's test runs it as
+//	                    another user, others' tests as themselves, so the script takes their permissions away first
 //	sql FILE STATEMENT  changes a SQLite file behind tollkeeper's back
 //	flip FILE OFFSET    flips all bits of one byte; a negative offset counts from the end
 //
@@ -58,7 +60,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"serve": scriptServe, "end": scriptEnd, "post": scriptPost, "emit": scriptEmit,
-			"get": scriptGet, "settle": scriptSettle, "http": scriptHTTP, "status": scriptStatus, "plain": scriptPlain, "sql": scriptSQL, "flip": scriptFlip,
+			"get": scriptGet, "settle": scriptSettle, "http": scriptHTTP, "status": scriptStatus, "plain": scriptPlain, "stranger": scriptStranger, "sql": scriptSQL, "flip": scriptFlip,
 		},
 	})
 }
@@ -322,6 +324,33 @@ func scriptPlain(ts *testscript.TestScript, _ bool, args []string) {
 		text = c.pattern.ReplaceAllString(text, c.name)
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
+}
+
+// nobody is a user and a group that own nothing.
+const nobody = 65534
+
+func scriptStranger(ts *testscript.TestScript, neg bool, args []string) {
+	path, err := exec.LookPath("tollkeeper")
+	ts.Check(err)
+	var as *syscall.SysProcAttr
+	if os.Getuid() == 0 {
+		// It must reach the program and the script's files.
+		b, err := os.ReadFile(path)
+		ts.Check(err)
+		path = ts.MkAbs("stranger/tollkeeper")
+		ts.Check(os.MkdirAll(filepath.Dir(path), 0o755))
+		ts.Check(os.WriteFile(path, b, 0o755))
+		for _, dir := range []string{ts.Getenv("WORK"), filepath.Dir(ts.Getenv("WORK"))} {
+			ts.Check(os.Chmod(dir, 0o755))
+		}
+		as = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	}
+	c := exec.Command(path, args...)
+	c.Dir, c.SysProcAttr, c.Stdout, c.Stderr = ts.MkAbs("."), as, ts.Stdout(), ts.Stderr()
+	c.Env = []string{"HOME=" + ts.MkAbs("nowhere"), "PATH=" + ts.Getenv("PATH")}
+	if err := c.Run(); (err == nil) == neg {
+		ts.Fatalf("tollkeeper %s: %v", strings.Join(args, " "), err)
+	}
 }
 
 func scriptSQL(ts *testscript.TestScript, _ bool, args []string) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/tollkeeper/tollkeeper/internal/api"
 	"github.com/tollkeeper/tollkeeper/internal/billing"
@@ -31,6 +33,8 @@ type source struct {
 	writes bool
 	// configured is set for commands whose answer depends on the configuration.
 	configured bool
+	// folded is set for commands that answer from usage.
+	folded bool
 }
 
 // add adds the flags of a command that a server can answer too.
@@ -119,6 +123,7 @@ func (s *source) local(ctx context.Context, p *Program, ask func(context.Context
 	if err != nil {
 		return err
 	}
+	defer func() { err = permitted(dir, err) }()
 	if err := s.check(dir); err != nil {
 		return err
 	}
@@ -148,18 +153,50 @@ func (s *source) local(ctx context.Context, p *Program, ask func(context.Context
 	}
 	open.add(usage.Close)
 	l.Usage = usage
+	if s.folded && l.Journal != nil {
+		if err := p.warnBehind(ctx, l.Journal, usage); err != nil {
+			return err
+		}
+	}
 	return ask(ctx, l)
+}
+
+// warnBehind tells people that an answer will lack something: usage that was not
+// folded yet must not be taken for none.
+func (p *Program) warnBehind(ctx context.Context, j *journal.Reader, usage *sqlite.Reader) error {
+	at, err := usage.Positions(ctx)
+	if err != nil {
+		return err
+	}
+	head, err := j.Size(ctx)
+	if behind := int64(head) - int64(at[j.Origin()]); err == nil && behind > 0 {
+		fmt.Fprintf(p.Stderr, "Usage lacks the last %s of the journal: a running `tollkeeper serve` folds what is missing, or `tollkeeper rebuild`.\n", count(behind, "entry", "entries"))
+	}
+	return err
 }
 
 // check refuses a directory that is none of ours.
 func (s *source) check(dir string) error {
-	if exists(filepath.Join(dir, journalFile)) || exists(filepath.Join(dir, businessFile)) {
-		return nil
+	for _, name := range []string{journalFile, businessFile} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err == nil || errors.Is(err, fs.ErrPermission) {
+			return err
+		}
 	}
 	if s.writes {
 		return os.MkdirAll(dir, 0o750)
 	}
 	return usageError{fmt.Errorf("%s is no data directory of tollkeeper: name one with --data, a server with --server, or start one with `tollkeeper serve --data %s`", dir, dir)}
+}
+
+// permitted says what to do where the file system does not let a command work,
+// not even read: SQLite's readers keep their locks in a file beside the data.
+func permitted(dir string, err error) error {
+	var refused interface{ Code() int }
+	sqlite := errors.As(err, &refused) && slices.Contains([]int{sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}, refused.Code()&0xff)
+	if !sqlite && !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return fmt.Errorf("%w\nthis user cannot write in %s, which reading needs too: use the user that serves it, ask the server with --server, or copy the directory", err, dir)
 }
 
 func exists(name string) bool {

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -16,6 +17,13 @@ const recordings = "../../testdata/recordings/vllm-0.32.0"
 
 // spans are spans as vLLM sends them, one request each.
 type spans struct {
+	asked
+	attributes int // beside those of vLLM
+	long       int // bytes of the request id, if more
+}
+
+// asked is what makes one span another.
+type asked struct {
 	service, model string
 	id             string // of the request; the second is ID-2 and so on
 	trace          string // of all; "": one each
@@ -27,10 +35,10 @@ type spans struct {
 }
 
 func defaultSpans(seed string) spans {
-	return spans{
+	return spans{asked: asked{
 		service: "opt-125m", model: "facebook/opt-125m", id: "cmpl-", in: 10, out: 5, count: 1, seed: seed,
 		at: time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC),
-	}
+	}}
 }
 
 func (s *spans) set(key, value string) (err error) {
@@ -53,6 +61,10 @@ func (s *spans) set(key, value string) (err error) {
 		s.at, err = time.Parse(time.RFC3339, value)
 	case "count":
 		s.count, err = strconv.Atoi(value)
+	case "attributes":
+		s.attributes, err = strconv.Atoi(value)
+	case "long":
+		s.long, err = strconv.Atoi(value)
 	default:
 		err = fmt.Errorf("no such key: %s", key)
 	}
@@ -71,7 +83,7 @@ func (s *spans) body() ([]byte, error) {
 	}
 	list := r.ScopeSpans().AppendEmpty().Spans()
 	for i := range s.count {
-		chance := sha256.Sum256(fmt.Appendf(nil, "%s %+v %d", s.seed, *s, i))
+		chance := sha256.Sum256(fmt.Appendf(nil, "%s %+v %d", s.seed, s.asked, i))
 		x := list.AppendEmpty()
 		x.SetName("llm_request")
 		trace := pcommon.TraceID(chance[:16])
@@ -94,6 +106,10 @@ func (s *spans) body() ([]byte, error) {
 		}
 		if i > 0 {
 			id += "-" + strconv.Itoa(i+1)
+		}
+		id += strings.Repeat("x", max(0, s.long-len(id)))
+		for n := range s.attributes {
+			x.Attributes().PutStr(fmt.Sprintf("gen_ai.odd.%d", n), "x")
 		}
 		x.Attributes().PutStr("gen_ai.request.id", id)
 		x.Attributes().PutInt("gen_ai.usage.prompt_tokens", s.in)

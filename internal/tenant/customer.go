@@ -1,9 +1,13 @@
 package tenant
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Customer is who pays. A rule of the attribution ladder may name a customer
@@ -34,9 +38,26 @@ func (c Customer) Active() bool { return c.Archived.IsZero() }
 
 var currencyPattern = regexp.MustCompile(`^[A-Z]{3}$`)
 
-// Check refuses a customer with a bad id, currency or time zone. Errors wrap ErrInvalid.
+// maxText is how long a name, an address or a note may be, in bytes: it stands on
+// an invoice and in lists.
+const maxText = 1000
+
+// checkText refuses what no invoice can show: text that is too long, is no UTF-8
+// or steers a terminal. Lines says whether it may have several.
+func checkText(what, text string, lines bool) error {
+	control := func(r rune) bool { return unicode.IsControl(r) && (r != '\n' || !lines) }
+	if len(text) > maxText || !utf8.ValidString(text) || strings.ContainsFunc(text, control) {
+		return fmt.Errorf("%w %s: at most %d bytes of UTF-8, without control characters", ErrInvalid, what, maxText)
+	}
+	return nil
+}
+
+// Check refuses a customer with a bad id, text, currency or time zone. Errors wrap ErrInvalid.
 func (c Customer) Check() error {
 	if err := CheckID("customer", c.ID); err != nil {
+		return err
+	}
+	if err := errors.Join(checkText("name of customer "+c.ID, c.Name, false), checkText("address of customer "+c.ID, c.Address, true), checkText("email of customer "+c.ID, c.Email, false)); err != nil {
 		return err
 	}
 	if c.Currency != "" && !currencyPattern.MatchString(c.Currency) {
@@ -64,10 +85,13 @@ type Project struct {
 // Active tells whether the project is not archived.
 func (p Project) Active() bool { return p.Archived.IsZero() }
 
-// Check refuses a project with a bad id. Errors wrap ErrInvalid.
+// Check refuses a project with a bad id or name. Errors wrap ErrInvalid.
 func (p Project) Check() error {
 	if err := CheckID("customer", p.Customer); err != nil {
 		return err
 	}
-	return CheckID("project", p.ID)
+	if err := CheckID("project", p.ID); err != nil {
+		return err
+	}
+	return checkText("name of project "+p.ID, p.Name, false)
 }

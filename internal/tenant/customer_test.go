@@ -13,6 +13,7 @@ func TestCustomerRules(t *testing.T) {
 		{ID: "acme"},
 		{ID: "A.b-c_1@example.com", TimeZone: "Europe/Berlin", Currency: "EUR"},
 		{ID: strings.Repeat("a", 63), TimeZone: "UTC"},
+		{ID: "acme", Name: "Größe 漢 & Söhne", Address: "Hafenstraße 7\n20457 Hamburg", Email: "billing@acme.example"},
 	} {
 		if err := good.Check(); err != nil {
 			t.Error(err)
@@ -28,6 +29,12 @@ func TestCustomerRules(t *testing.T) {
 		{ID: "acme", TimeZone: "Mars/Olympus"},
 		{ID: "acme", TimeZone: "Local"},
 		{ID: "acme", Currency: "euro"},
+		{ID: "acme", Name: "a\x1b[31mb"},
+		{ID: "acme", Name: "Acme\nLtd"},
+		{ID: "acme", Name: "Acm\xe9"},
+		{ID: "acme", Name: strings.Repeat("x", 1001)},
+		{ID: "acme", Address: "Hafenstraße 7\r\x00"},
+		{ID: "acme", Email: "a@b\u0085"},
 	} {
 		if err := bad.Check(); !errors.Is(err, tenant.ErrInvalid) {
 			t.Errorf("%+v: %v", bad, err)

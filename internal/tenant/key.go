@@ -99,6 +99,9 @@ func (k Key) Check() error {
 			return err
 		}
 	}
+	if err := checkText("note of key "+k.ID, k.Note, false); err != nil {
+		return err
+	}
 	switch {
 	case k.Role == RoleAdmin && k.Customer != "":
 		return fmt.Errorf("%w key: an admin key belongs to the operator, not to customer %s", ErrInvalid, k.Customer)

@@ -154,7 +154,8 @@ func TestReopen(t *testing.T) {
 func TestFull(t *testing.T) {
 	h := newHouse(t, "")
 	h.store.FillDisk(t)
-	big := tenant.Customer{ID: "big", Address: strings.Repeat("x", 1<<20)}
+	text := strings.Repeat("x", 1000) // with its line of the audit log more than a page
+	big := tenant.Customer{ID: "big", Name: text, Address: text, Email: text}
 	if _, err := h.store.AddCustomer(t.Context(), actor, big); !errors.Is(err, business.ErrFull) {
 		t.Errorf("%v; want ErrFull", err)
 	}

@@ -14,7 +14,7 @@ import (
 
 // ErrMoving says that usage changed faster than it could be read as of one
 // moment. Trying again may help.
-var ErrMoving = errors.New("usage changes faster than it can be read: try again")
+var ErrMoving = errors.New("usage changes faster than it can be read: try again; after a rebuild that was interrupted, rebuild first")
 
 const (
 	// momentTries is how often the files are looked at for one moment. Only those

@@ -16,6 +16,7 @@ func customerCommand(p *Program) *cobra.Command {
 		Use: "customer", GroupID: groupBusiness, Short: "Who pays: customers and their projects",
 		Long: `Customers pay. A rule of the attribution may name a customer that was never added: its usage is kept under that id and the list shows it
 as unknown, but only a known customer gets a final invoice. Customers are archived, never deleted.`,
+		Example: "  tollkeeper customer add acme --name 'Acme Ltd' --time-zone Europe/Berlin\n  tollkeeper customer list",
 	}, customerList(p), customerAdd(p), customerUpdate(p), customerArchive(p), customerRestore(p), customerProjects(p), customerProjectAdd(p), customerProjectArchive(p))
 }
 

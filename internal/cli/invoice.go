@@ -23,6 +23,7 @@ func invoiceCommand(p *Program) *cobra.Command {
 		Long: `An invoice covers a calendar month in its customer's time zone. A draft is computed anew each time. Closing gives it a number and pins the
 usage, the prices and the signed checkpoint of the journal that it follows from; it never changes again. Usage that comes later, or turns out
 to be less, is an adjustment on the customer's next invoice, at the prices of the closed one.`,
+		Example: "  tollkeeper invoice draft --customer acme --month 2026-11\n  tollkeeper invoice finalise --customer acme --month 2026-11",
 	}, invoiceList(p), invoiceDraft(p), invoiceFinalise(p), invoiceShow(p), invoiceVoid(p))
 }
 

@@ -15,6 +15,7 @@ func keyCommand(p *Program) *cobra.Command {
 		Use: "key", GroupID: groupBusiness, Short: "Credentials: of producers, readers, admins and callers",
 		Long: `A key has one role: a producer sends usage, a reader reads (all of it, or its own customer's), an admin does everything, and a caller only
 says who calls the models: tags name it. A key's token is shown once and kept as a hash; its owner and role never change.`,
+		Example: "  tollkeeper key add --role producer\n  tollkeeper key list",
 	}, keyList(p), keyAdd(p), keyArchive(p))
 }
 

@@ -32,6 +32,7 @@ customer, and holds from an instant until "to", or until the next entry of the s
 
 Each quantity is looked up by itself: a customer's own price before that for all, a model's name before a glob. Usage that has no price is
 kept and shown as unpriced.`,
+		Example: "  tollkeeper price check prices.yaml\n  tollkeeper price apply prices.yaml",
 	}, priceCheck(p), priceApply(p), priceList(p), priceVersions(p), priceDiff(p))
 }
 

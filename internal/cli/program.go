@@ -37,6 +37,9 @@ func (e usageError) Unwrap() error { return e.error }
 // errSilent ends a command that has already said what is wrong.
 var errSilent = errors.New("")
 
+// errInterrupted is how a command ends that Ctrl-C or SIGTERM ended.
+var errInterrupted = errors.New("interrupted")
+
 // Run runs the command line and returns the exit code.
 func (p *Program) Run(ctx context.Context, args []string) int {
 	if p.Now == nil {
@@ -51,6 +54,9 @@ func (p *Program) Run(ctx context.Context, args []string) int {
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
+	}
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		err = errInterrupted
 	}
 	if !errors.Is(err, errSilent) {
 		fmt.Fprintln(p.Stderr, "tollkeeper: "+err.Error())
@@ -99,6 +105,9 @@ func (p *Program) root() *cobra.Command {
 		Short: "Usage billing for self-hosted LLM inference",
 		Long: `tollkeeper receives what vLLM tells by OpenTelemetry, keeps it as durable and provable usage, says who used it, prices it exactly and
 invoices it. If it answered 200, it is on disk, it will be billed once, and anyone can check.`,
+		Example: `  tollkeeper demo
+  tollkeeper serve --data ./data
+  tollkeeper usage --by customer,model --from 2026-11-01`,
 		SilenceErrors: true, SilenceUsage: true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
 	}
@@ -110,7 +119,32 @@ invoices it. If it answered 200, it is on disk, it will be billed once, and anyo
 	for _, add := range commands {
 		root.AddCommand(add(p))
 	}
+	strict(root)
 	return root
+}
+
+// strict makes cobra's own commands refuse what they do not know: they print
+// their help and end well.
+func strict(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "help":
+			c.Run, c.RunE = nil, func(_ *cobra.Command, args []string) error {
+				about, rest, err := root.Find(args)
+				if err == nil && len(rest) > 0 {
+					err = fmt.Errorf("unknown command %q for %q", rest[0], about.CommandPath())
+				}
+				if err != nil {
+					return usageError{err}
+				}
+				return about.Help()
+			}
+		case "completion":
+			parent(c)
+		}
+	}
 }
 
 // Groups of the help text.

@@ -33,6 +33,7 @@ func (p *Program) rebuild(ctx context.Context, where *source) (err error) {
 	if err != nil {
 		return err
 	}
+	defer func() { err = permitted(dir, err) }()
 	if err := where.check(dir); err != nil {
 		return err
 	}
@@ -51,8 +52,11 @@ func (p *Program) rebuild(ctx context.Context, where *source) (err error) {
 		return err
 	}
 	n, err := p.replay(ctx, r, filepath.Join(dir, usageDir))
+	if err != nil && ctx.Err() != nil {
+		return errors.New("interrupted: usage lacks what was not replayed, until `tollkeeper rebuild` or `tollkeeper serve` has done it")
+	}
 	if err == nil {
-		fmt.Fprintf(p.Stdout, "rebuilt usage from %s of the journal in %s\n", count(int64(n), "entry", "entries"), time.Since(began).Round(time.Millisecond))
+		_, err = fmt.Fprintf(p.Stdout, "rebuilt usage from %s of the journal in %s\n", count(int64(n), "entry", "entries"), time.Since(began).Round(time.Millisecond))
 	}
 	return err
 }

@@ -15,6 +15,7 @@ import (
 func simulateCommand(p *Program) *cobra.Command {
 	return parent(&cobra.Command{
 		Use: "simulate", GroupID: groupRun, Short: "Stand in for an engine: for load, and for people without a GPU",
+		Example: "  tollkeeper simulate vllm --rate 50 --for 1m",
 	}, simulateVLLMCommand(p))
 }
 

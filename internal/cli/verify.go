@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -127,7 +129,7 @@ func (p *Program) verifyProof(o *verifyOptions) error {
 	}
 	b, err := os.ReadFile(o.proof)
 	if err != nil {
-		return err
+		return usageError{fmt.Errorf("--proof: %w", err)}
 	}
 	proven, err := journal.VerifyProof(b, o.keys...)
 	if err != nil {
@@ -143,11 +145,13 @@ func (p *Program) verifyProof(o *verifyOptions) error {
 	if o.format == "json" {
 		return printJSON(p.Stdout, map[string]any{"ok": true, "journal": proven.Checkpoint.Origin, "size": proven.Checkpoint.Size, "items": items})
 	}
-	fmt.Fprintf(p.Stdout, "The proof holds: these observations stand in journal %s, which had %d entries when it was signed.\n", proven.Checkpoint.Origin, proven.Checkpoint.Size)
+	var w bytes.Buffer
+	fmt.Fprintf(&w, "The proof holds: these observations stand in journal %s, which had %d entries when it was signed.\n", proven.Checkpoint.Origin, proven.Checkpoint.Size)
 	for _, x := range items {
-		fmt.Fprintf(p.Stdout, "\nentry %d, observation %d, received %s from %s\n%s\n", x.Entry, x.Index, x.Received, x.Producer, x.Observation)
+		fmt.Fprintf(&w, "\nentry %d, observation %d, received %s from %s\n%s\n", x.Entry, x.Index, x.Received, x.Producer, x.Observation)
 	}
-	return nil
+	_, err = w.WriteTo(p.Stdout)
+	return err
 }
 
 // verdict is what verify found, as it is printed.
@@ -159,11 +163,12 @@ type verdict struct {
 	Business []defect        `json:"business,omitempty"`
 }
 
-func (p *Program) verifyData(ctx context.Context, o *verifyOptions) error {
+func (p *Program) verifyData(ctx context.Context, o *verifyOptions) (err error) {
 	dir, err := o.directory(p)
 	if err != nil {
 		return err
 	}
+	defer func() { err = permitted(dir, err) }()
 	if err := o.check(dir); err != nil {
 		return err
 	}
@@ -220,12 +225,12 @@ func (v *verdict) defects() int {
 }
 
 func (p *Program) tell(v *verdict, format string) error {
+	write := v.print
 	if format == "json" {
-		if err := printJSON(p.Stdout, v); err != nil {
-			return err
-		}
-	} else {
-		v.print(p)
+		write = func(w io.Writer) error { return printJSON(w, v) }
+	}
+	if err := write(p.Stdout); err != nil {
+		return err
 	}
 	if !v.OK {
 		return errSilent
@@ -233,8 +238,10 @@ func (p *Program) tell(v *verdict, format string) error {
 	return nil
 }
 
-func (v *verdict) print(p *Program) {
-	w := p.Stdout
+// print writes the verdict for people. Where it cannot be written nobody has
+// read it.
+func (v *verdict) print(to io.Writer) error {
+	w := &bytes.Buffer{}
 	for _, d := range v.Journal.Defects {
 		place := ""
 		if d.Seq > 0 {
@@ -267,9 +274,11 @@ func (v *verdict) print(p *Program) {
 		if !v.Journal.VerifierGiven {
 			fmt.Fprintln(w, "         which is what the journal itself says: to be sure, give the operator's with --key")
 		}
-		return
+	} else {
+		fmt.Fprintf(w, "NOT OK: %s.\n", count(int64(v.defects()), "defect", "defects"))
 	}
-	fmt.Fprintf(w, "NOT OK: %s.\n", count(int64(v.defects()), "defect", "defects"))
+	_, err := w.WriteTo(to)
+	return err
 }
 
 // bar is a progress bar on standard error, for people who wait.

@@ -71,7 +71,7 @@ type replay struct {
 func (p *Program) newReplay(ctx context.Context, r *journal.Reader) (*replay, error) {
 	dir, err := os.MkdirTemp("", "tollkeeper-verify-")
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("no place to replay into: %w\nname a folder with TMPDIR", err)
 	}
 	a := &replay{dir: dir}
 	if err := a.open(ctx, r); err != nil {

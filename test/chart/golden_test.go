@@ -1,0 +1,39 @@
+package chart
+
+import (
+	"strings"
+	"testing"
+)
+
+// renders are the ways to install the chart that people read in review: one a
+// mode, and one for each part that can be somebody else's.
+var renders = map[string]func() []string{
+	"demo":      func() []string { return []string{"-f", chart + "/ci/demo-values.yaml"} },
+	"simulator": func() []string { return []string{"-f", chart + "/ci/simulator-values.yaml"} },
+}
+
+func TestGoldenRenders(t *testing.T) {
+	t.Parallel()
+	for name, args := range renders {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			first, second := template(t, args()...), template(t, args()...)
+			if first != second {
+				t.Error("rendered twice, it is not the same: an upgrade would restart Pods for nothing")
+			}
+			golden(t, name+".yaml", tidy(first))
+		})
+	}
+}
+
+// tidy takes out what Helm 3 and 4 write differently: empty lines and blanks at
+// the end of lines.
+func tidy(rendered string) string {
+	var out strings.Builder
+	for l := range strings.Lines(rendered) {
+		if l = strings.TrimRight(l, " \n"); l != "" {
+			out.WriteString(l + "\n")
+		}
+	}
+	return out.String()
+}

@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"modernc.org/sqlite"
@@ -56,9 +58,20 @@ func (r *Reader) Check(ctx context.Context) ([]Problem, error) {
 		return nil, err
 	}
 	var checks []*check
+	var announced map[int64]bool
 	index, err := r.indexFile(ctx)
 	if index != nil || err != nil {
 		checks = append(checks, &check{name: indexFile})
+	}
+	if index != nil {
+		if announced, err = loadDays(ctx, index); err != nil && !errors.Is(explain(err), ErrDamaged) {
+			return nil, err
+		}
+	}
+	for _, day := range slices.Sorted(maps.Keys(announced)) {
+		if !slices.Contains(days, day) && !r.has(day) {
+			all = append(all, Problem{ProblemDamaged, filepath.Join(filepath.Base(r.dir), dayName(day)+".db"), "the file is gone"})
+		}
 	}
 	for _, day := range days {
 		checks = append(checks, &check{name: dayName(day) + ".db", day: day, index: index})
@@ -67,8 +80,10 @@ func (r *Reader) Check(ctx context.Context) ([]Problem, error) {
 		c.place = filepath.Join(filepath.Base(r.dir), c.name)
 		err := c.file(ctx, r)
 		switch {
+		case errors.Is(err, errUnmade) && !announced[c.day]:
 		case errors.Is(err, errUnmade):
-		case errors.Is(err, ErrDamaged), errors.Is(err, errCorrupt):
+			c.found(ProblemDamaged, c.place, "the file is empty")
+		case errors.Is(err, ErrDamaged):
 			c.found(ProblemDamaged, c.place, err.Error())
 		case err != nil:
 			return nil, fmt.Errorf("%s: %w", c.place, err)

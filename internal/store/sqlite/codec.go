@@ -3,14 +3,14 @@ package sqlite
 import (
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
+	"fmt"
 
 	"github.com/tollkeeper/tollkeeper/internal/usage"
 )
 
 // errCorrupt says that a facts blob cannot be read. The projection is then
 // rebuilt: nothing is lost.
-var errCorrupt = errors.New("corrupt facts: run `tollkeeper rebuild`")
+var errCorrupt = fmt.Errorf("what was counted cannot be read: %w", ErrDamaged)
 
 // A fact is kept with what folding, deduplication and listing need, repeated
 // texts by number. The raw tag and the attributes that decide nothing stay in

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"slices"
+	"strconv"
 
 	"github.com/tollkeeper/tollkeeper/internal/usage"
 )
@@ -34,7 +35,7 @@ func openIndex(ctx context.Context, path string) (*index, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &index{db: db, days: map[int64]bool{}, policies: map[string][]byte{}}
+	x := &index{db: db, policies: map[string][]byte{}}
 	if err := x.load(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -48,16 +49,22 @@ func (x *index) load(ctx context.Context) (err error) {
 	if err := checkFold(ctx, x.db); err != nil {
 		return err
 	}
-	if err := each(ctx, x.db, "SELECT day FROM days", nil, func(scan scanFunc) error {
-		var day int64
-		err := scan(&day)
-		x.days[day] = true
-		return err
-	}); err != nil {
+	if x.days, err = loadDays(ctx, x.db); err != nil {
 		return err
 	}
 	x.strays, err = loadStrays(ctx, x.db)
 	return err
+}
+
+// loadDays reads which days have a file that holds something.
+func loadDays(ctx context.Context, db querier) (map[int64]bool, error) {
+	out := map[int64]bool{}
+	return out, each(ctx, db, "SELECT day FROM days", nil, func(scan scanFunc) error {
+		var day int64
+		err := scan(&day)
+		out[day] = true
+		return err
+	})
 }
 
 func loadStrays(ctx context.Context, db querier) (map[stray]bool, error) {
@@ -70,15 +77,20 @@ func loadStrays(ctx context.Context, db querier) (map[stray]bool, error) {
 	})
 }
 
-// restart puts the positions back to what is on the disk for certain; missing
-// says that a day's file is gone, so that all must be read again. (What the
-// files have they skip.)
-func (x *index) restart(ctx context.Context, missing bool) error {
+// restart puts the positions back to what is on the disk for certain. Where
+// days' files are gone, all is read again, and makes them. (What the others have
+// they skip.)
+func (x *index) restart(ctx context.Context, gone []int64) error {
 	return durably(ctx, x.db, func(tx *sql.Tx) error {
-		statements := []string{"DELETE FROM positions", "INSERT INTO positions SELECT origin, seq FROM checkpoints"}
-		if missing {
-			statements = append([]string{"DELETE FROM checkpoints"}, statements...)
+		var statements []string
+		for _, day := range gone {
+			statements = append(statements, "DELETE FROM days WHERE day = "+strconv.FormatInt(day, 10))
+			delete(x.days, day)
 		}
+		if len(gone) > 0 {
+			statements = append(statements, "DELETE FROM checkpoints")
+		}
+		statements = append(statements, "DELETE FROM positions", "INSERT INTO positions SELECT origin, seq FROM checkpoints")
 		for _, s := range statements {
 			if _, err := tx.ExecContext(ctx, s); err != nil {
 				return err

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -82,26 +83,20 @@ func (d *dayTotals) covers(ranges []int) bool {
 // readDays reads the days of the ranges, the newest first since those change,
 // and tells whether all are of the moment.
 func (r *Reader) readDays(ctx context.Context, at map[string]uint64, ranges []usage.Range, customers []string, read map[int64]*dayTotals) (bool, error) {
-	days := map[int64][]int{}
+	days, which := map[int64]file{}, map[int64][]int{}
 	for i, in := range ranges {
 		list, err := r.files(ctx, in)
 		if err != nil {
 			return false, err
 		}
 		for _, f := range list {
-			days[f.day] = append(days[f.day], i)
+			days[f.day], which[f.day] = f, append(which[f.day], i)
 		}
 	}
-	order := make([]int64, 0, len(days))
-	for day := range days {
-		order = append(order, day)
-	}
-	slices.Sort(order)
-	slices.Reverse(order)
-	for _, day := range order {
-		d, err := r.readDay(ctx, day, ranges, days[day], customers, read[day])
+	for _, day := range slices.Backward(slices.Sorted(maps.Keys(days))) {
+		d, err := r.readDay(ctx, days[day], ranges, which[day], customers, read[day])
 		if err != nil {
-			return false, fmt.Errorf("usage of %s: %w", dayName(day), err)
+			return false, fmt.Errorf("usage of %s: %w", dayName(day), explain(err))
 		}
 		if d != nil {
 			if read[day] = d; d.after(at) {
@@ -113,8 +108,8 @@ func (r *Reader) readDays(ctx context.Context, at map[string]uint64, ranges []us
 }
 
 // readDay sums one day in one transaction; before is what an earlier try read.
-func (r *Reader) readDay(ctx context.Context, day int64, ranges []usage.Range, which []int, customers []string, before *dayTotals) (_ *dayTotals, err error) {
-	db, err := r.file(ctx, dayName(day)+".db", daySchema)
+func (r *Reader) readDay(ctx context.Context, f file, ranges []usage.Range, which []int, customers []string, before *dayTotals) (_ *dayTotals, err error) {
+	db, err := r.dayFile(ctx, f)
 	if errors.Is(err, errUnmade) {
 		return nil, nil //nolint:nilnil // a file without anything of any moment yet
 	}

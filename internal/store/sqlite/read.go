@@ -58,10 +58,11 @@ func (r *Reader) file(ctx context.Context, name, schema string) (*sql.DB, error)
 }
 
 // file is the file of a day, and the days in which the times of its records
-// may lie.
+// may lie. One that was announced was made before, and holds something.
 type file struct {
 	day         int64
 	first, last int64
+	announced   bool
 }
 
 // files lists the files that may hold records of the range, in order: those of
@@ -71,20 +72,25 @@ func (r *Reader) files(ctx context.Context, in usage.Range) ([]file, error) {
 	if err != nil {
 		return nil, err
 	}
-	strays := map[stray]bool{}
-	if db, err := r.indexFile(ctx); err != nil {
-		return nil, err
-	} else if db != nil {
-		if strays, err = loadStrays(ctx, db); err != nil {
-			return nil, explain(err)
+	announced, strays, err := r.announcements(ctx)
+	switch {
+	case err != nil:
+		return nil, explain(err)
+	case announced == nil && len(days) > 0: // it was there before them
+		return nil, fmt.Errorf("%s: %w", filepath.Join(r.dir, indexFile), ErrStale)
+	}
+	for day := range announced {
+		if !slices.Contains(days, day) {
+			days = append(days, day)
 		}
 	}
+	slices.Sort(days)
 	within := func(day int64) bool {
 		return (in.From == 0 || day >= usage.DayOf(in.From)) && (in.To == 0 || day <= usage.DayOf(in.To-1))
 	}
 	out := make([]file, 0, len(days))
 	for _, day := range days {
-		f, found := file{day, day, day}, within(day)
+		f, found := file{day, day, day, announced[day]}, within(day)
 		for s := range strays {
 			if s.day == day {
 				f.first, f.last = min(f.first, s.other), max(f.last, s.other)
@@ -105,17 +111,30 @@ func (r *Reader) eachDay(ctx context.Context, in usage.Range, fn func(db *sql.DB
 		return err
 	}
 	for _, f := range files {
-		if err := r.inDay(ctx, f.day, fn); err != nil {
+		if err := r.inDay(ctx, f, fn); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// announcements are the days that have a file, nil where there is no index.db,
+// and which records strayed.
+func (r *Reader) announcements(ctx context.Context) (days map[int64]bool, strays map[stray]bool, err error) {
+	db, err := r.indexFile(ctx)
+	if db == nil || err != nil {
+		return nil, nil, err
+	}
+	if days, err = loadDays(ctx, db); err != nil {
+		return nil, nil, err
+	}
+	strays, err = loadStrays(ctx, db)
+	return days, strays, err
+}
+
 // inDay calls fn with the file of a day, unless it is just being made.
-func (r *Reader) inDay(ctx context.Context, day int64, fn func(db *sql.DB) error) error {
-	name := dayName(day)
-	db, err := r.file(ctx, name+".db", daySchema)
+func (r *Reader) inDay(ctx context.Context, f file, fn func(db *sql.DB) error) error {
+	db, err := r.dayFile(ctx, f)
 	if errors.Is(err, errUnmade) {
 		return nil
 	}
@@ -123,9 +142,28 @@ func (r *Reader) inDay(ctx context.Context, day int64, fn func(db *sql.DB) error
 		err = fn(db)
 	}
 	if err != nil {
-		return fmt.Errorf("usage of %s: %w", name, explain(err))
+		return fmt.Errorf("usage of %s: %w", dayName(f.day), explain(err))
 	}
 	return nil
+}
+
+// dayFile opens the file of a day: errUnmade while it is being made, ErrDamaged
+// when what it held is gone.
+func (r *Reader) dayFile(ctx context.Context, f file) (*sql.DB, error) {
+	if f.announced && !r.has(f.day) {
+		return nil, fmt.Errorf("the file is gone: %w", ErrDamaged)
+	}
+	db, err := r.file(ctx, dayName(f.day)+".db", daySchema)
+	if f.announced && errors.Is(err, errUnmade) {
+		err = fmt.Errorf("the file is empty: %w", ErrDamaged)
+	}
+	return db, err
+}
+
+// has tells whether a day has a file.
+func (r *Reader) has(day int64) bool {
+	_, err := os.Stat(filepath.Join(r.dir, dayName(day)+".db"))
+	return !errors.Is(err, os.ErrNotExist)
 }
 
 // Positions says up to which entry of each journal the projection has come.
@@ -197,6 +235,7 @@ func (r *Reader) Tallies(ctx context.Context) ([]usage.Tally, error) {
 			return err
 		})
 	}
+	err = explain(err)
 	slices.SortFunc(out, func(a, b usage.Tally) int {
 		return strings.Compare(strings.Join([]string{a.Origin, a.Producer, a.Verdict, a.Reason}, "\x00"),
 			strings.Join([]string{b.Origin, b.Producer, b.Verdict, b.Reason}, "\x00"))
@@ -314,7 +353,7 @@ func (r *Reader) Records(ctx context.Context, f usage.RecordFilter) ([]usage.Rec
 		if len(out) >= limit && usage.DayOf(out[limit-1].Time) < x.first {
 			break
 		}
-		if err := r.inDay(ctx, x.day, func(db *sql.DB) error {
+		if err := r.inDay(ctx, x, func(db *sql.DB) error {
 			query, args := recordQuery(f)
 			candidates, found := limit, 0
 			if f.Trace != "" || f.RequestID != "" {

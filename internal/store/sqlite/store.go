@@ -42,7 +42,7 @@ type Store struct {
 // Open opens or makes the projection in dir for writing. The caller sees to it
 // that there is one writer (the journal's lock does). ErrStale: rebuild it.
 //
-// A day's file that is gone is made again: then every journal is to be read
+// A day's file that is gone, or empty, is made again: then every journal is to be read
 // from its start, and the files that are there skip what they have.
 func Open(ctx context.Context, dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
@@ -57,11 +57,16 @@ func Open(ctx context.Context, dir string) (*Store, error) {
 	}
 	x, err := openIndex(ctx, filepath.Join(dir, indexFile))
 	if err != nil {
-		return nil, err
+		return nil, explain(err)
 	}
-	missing := slices.ContainsFunc(slices.Collect(maps.Keys(x.days)), func(day int64) bool { return !slices.Contains(present, day) })
-	if err := x.restart(ctx, missing); err != nil {
-		return nil, errors.Join(err, x.db.Close())
+	var gone []int64
+	for day := range x.days {
+		if info, err := os.Stat(filepath.Join(dir, dayName(day)+".db")); errors.Is(err, os.ErrNotExist) || err == nil && info.Size() == 0 {
+			gone = append(gone, day)
+		}
+	}
+	if err := x.restart(ctx, gone); err != nil {
+		return nil, errors.Join(explain(err), x.db.Close())
 	}
 	s := &Store{index: x, days: map[int64]*dayFile{}}
 	s.Reader, err = OpenReader(ctx, dir)
@@ -75,15 +80,20 @@ func Open(ctx context.Context, dir string) (*Store, error) {
 func (s *Store) Resume(ctx context.Context, origin string) (through uint64, policy []byte, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.index.resume(ctx, origin)
+	through, policy, err = s.index.resume(ctx, origin)
+	return through, policy, explain(err)
 }
 
 // Apply takes a batch: whole consecutive entries of one journal. It is
 // idempotent, and leaves each file as it was or as it must be; after an error
-// the same batch is applied again.
+// the same batch is applied again. Errors: ErrDamaged, ErrStale.
 func (s *Store) Apply(ctx context.Context, b usage.Batch) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return explain(s.apply(ctx, b))
+}
+
+func (s *Store) apply(ctx context.Context, b usage.Batch) error {
 	days, n, err := s.index.split(ctx, b.Facts)
 	if err != nil {
 		return err

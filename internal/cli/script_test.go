@@ -34,6 +34,7 @@ var update = flag.Bool("update", false, "write the golden files")
 //	post [CASE|FILE…]   sends the bodies of a recording (testdata/recordings/vllm-0.32.0/CASE) or a file (.pb, .json)
 //	                    to $OTLP_HTTP with $TOKEN, if set, and waits until usage has them; ! post wants another answer
 //	                    than 200; the answers are its standard output
+//	await STATUS CASE   sends the bodies of a recording again and again until it is answered so
 //	emit KEY=VALUE…     sends spans like vLLM's and waits: service, model, id, in, out, at (RFC 3339), count, trace,
 //	                    tracestate, attributes, long; see spans
 //	settle              waits until usage has everything that is on disk
@@ -59,7 +60,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"serve": scriptServe, "end": scriptEnd, "post": scriptPost, "emit": scriptEmit,
+			"serve": scriptServe, "end": scriptEnd, "post": scriptPost, "await": scriptAwait, "emit": scriptEmit,
 			"get": scriptGet, "settle": scriptSettle, "http": scriptHTTP, "status": scriptStatus, "plain": scriptPlain, "stranger": scriptStranger, "sql": scriptSQL, "flip": scriptFlip,
 		},
 	})
@@ -179,7 +180,33 @@ func recording(ts *testscript.TestScript, name string) []string {
 	return files
 }
 
+// scriptAwait waits for what a server does by itself, such as reading a file anew.
+func scriptAwait(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	body, err := os.ReadFile(recording(ts, args[1])[0])
+	ts.Check(err)
+	for end := time.Now().Add(patience); ; <-time.After(50 * time.Millisecond) {
+		status, answer := sendBody(ts, "application/x-protobuf", body)
+		if status == want {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("still answered %d %q", status, answer)
+		}
+	}
+}
+
 func scriptSend(ts *testscript.TestScript, neg bool, kind string, body []byte) {
+	status, answer := sendBody(ts, kind, body)
+	fmt.Fprintf(ts.Stdout(), "%d %q\n", status, answer)
+	if (status == http.StatusOK) == neg {
+		ts.Fatalf("post answered %d %q", status, answer)
+	}
+}
+
+// sendBody posts a body with $TOKEN and returns the answer.
+func sendBody(ts *testscript.TestScript, kind string, body []byte) (status int, answer []byte) {
 	req, err := http.NewRequest(http.MethodPost, ts.Getenv("OTLP_HTTP")+"/v1/traces", bytes.NewReader(body))
 	ts.Check(err)
 	req.Header.Set("Content-Type", kind)
@@ -189,12 +216,9 @@ func scriptSend(ts *testscript.TestScript, neg bool, kind string, body []byte) {
 	resp, err := http.DefaultClient.Do(req)
 	ts.Check(err)
 	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
+	answer, err = io.ReadAll(resp.Body)
 	ts.Check(err)
-	fmt.Fprintf(ts.Stdout(), "%d %q\n", resp.StatusCode, answer)
-	if (resp.StatusCode == http.StatusOK) == neg {
-		ts.Fatalf("post answered %d %q", resp.StatusCode, answer)
-	}
+	return resp.StatusCode, answer
 }
 
 // settle waits until usage has everything that is on disk.

@@ -27,7 +27,6 @@ import (
 	"github.com/tollkeeper/tollkeeper/internal/project"
 	"github.com/tollkeeper/tollkeeper/internal/store/business"
 	"github.com/tollkeeper/tollkeeper/internal/store/sqlite"
-	"github.com/tollkeeper/tollkeeper/internal/tenant"
 )
 
 // server is everything that serves one data directory.
@@ -39,7 +38,7 @@ type server struct {
 	business  *business.Store
 	store     *sqlite.Store
 	reader    *sqlite.Reader
-	live      *tenant.Live
+	keys      credentials
 	projector *project.Projector
 	receiver  *ingest.Receiver
 	registry  *prometheus.Registry
@@ -58,7 +57,7 @@ func (p *Program) newServer(ctx context.Context, c *config.Config, o *serveOptio
 			err = errors.Join(err, s.open.close())
 		}
 	}()
-	for _, step := range []func(context.Context) error{s.openJournal, s.openBusiness, s.openUsage, s.applyPolicy, s.applyPrices, s.openIngest} {
+	for _, step := range []func(context.Context) error{s.openJournal, s.openBusiness, s.openKeys, s.openUsage, s.applyPolicy, s.applyPrices, s.openIngest} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -96,8 +95,7 @@ func (s *server) openBusiness(ctx context.Context) (err error) {
 		return err
 	}
 	s.open.add(s.business.Close)
-	s.live, err = tenant.NewLive(ctx, s.business, s.now)
-	return err
+	return nil
 }
 
 func (s *server) openUsage(ctx context.Context) (err error) {
@@ -169,8 +167,8 @@ func (s *server) applyPrices(ctx context.Context) error {
 func (s *server) openIngest(ctx context.Context) (err error) {
 	policy := s.config.Policy()
 	o := ingest.Options{
-		Journal: s.journal, Credentials: s.live, Decoder: otlp.NewDecoder(policy.MatchedKeys()),
-		Open:               s.config.Ingest.Auth == config.AuthNone || !s.live.Directory().HasProducers() && s.config.Ingest.TLS.ClientCA == "",
+		Journal: s.journal, Credentials: s.keys, Decoder: otlp.NewDecoder(policy.MatchedKeys()),
+		Open:               s.config.Ingest.Auth == config.AuthNone || !s.keys.haveProducers() && s.config.Ingest.TLS.ClientCA == "",
 		RetryBadCredential: s.config.Ingest.OnBadCredential == config.OnBadRetry,
 		MaxBody:            s.config.Ingest.MaxBodyBytes, RequestsPerSecond: float64(s.config.Ingest.RequestsPerSecond),
 		Now: s.now, Logger: s.log, Metrics: ingest.NewMetrics(),
@@ -223,7 +221,7 @@ func (s *server) run(ctx context.Context, ready func(addresses)) error {
 	failed := make(chan error, 4)
 	var wait sync.WaitGroup
 	wait.Go(func() {
-		s.live.Run(background, func(err error) { s.log.Warn("credentials could not be refreshed", "error", err) })
+		s.keys.Run(background, func(err error) { s.log.Warn("credentials could not be refreshed", "error", err) })
 	})
 	if !s.paused {
 		wait.Go(func() { s.project(background) })
@@ -246,7 +244,7 @@ func (s *server) run(ctx context.Context, ready func(addresses)) error {
 }
 
 func (s *server) listeners() (g, h, a net.Listener, err error) {
-	hint := "make a producer's key (`tollkeeper key add --role producer`), listen on 127.0.0.1, or write ingest.auth: none"
+	hint := "make a producer's key (`tollkeeper key add --role producer`), name the file of one by ingest.keys, listen on 127.0.0.1, or write ingest.auth: none"
 	open := s.receiver.Open && s.config.Ingest.Auth != config.AuthNone
 	if g, err = listen("OTLP/gRPC", s.config.Listen.OTLPGRPC, open, hint); err != nil {
 		return nil, nil, nil, err
@@ -263,7 +261,7 @@ func (s *server) listeners() (g, h, a net.Listener, err error) {
 // apiServer serves the API; on loopback it asks for no token.
 func (s *server) apiServer(l net.Listener) (_ *http.Server, err error) {
 	server := api.Server(api.Handler(api.HandlerOptions{
-		Local: s.local(), Keys: s.live, Open: loopback(l.Addr()), Ready: s.ready, Logger: s.log,
+		Local: s.local(), Keys: s.keys, Open: loopback(l.Addr()), Ready: s.ready, Logger: s.log,
 		Metrics: promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
 	}))
 	server.TLSConfig, err = s.tls(s.config.API.TLS)

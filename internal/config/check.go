@@ -77,6 +77,48 @@ func checkOrder(order []any) error {
 	return nil
 }
 
+// AdminTokenName is what the journal and the audit log call who comes with the
+// token of api.admin_token_file.
+const AdminTokenName = "admin_token_file"
+
+// reservedProducers are names that the journal gives to others.
+var reservedProducers = []string{"anonymous", "config", AdminTokenName}
+
+// checkProducer takes a name that no other producer can have.
+func checkProducer(s string) error {
+	if slices.Contains(reservedProducers, s) || strings.HasPrefix(s, "key_") {
+		return fmt.Errorf("%q is taken: the journal calls others so (anonymous, config, admin_token_file, key_…)", s)
+	}
+	return tenant.CheckID("producer", s)
+}
+
+func checkPath(s string) error {
+	if s == "" {
+		return errors.New("is empty: name a file")
+	}
+	return nil
+}
+
+func checkFiles(files []any) error {
+	if len(files) == 0 {
+		return errors.New("is empty: name the file of the token, and that of the previous one")
+	}
+	return nil
+}
+
+// checkProducers refuses two keys of one name: their usage could not be told apart.
+func checkProducers(keys []any) error {
+	seen := map[any]bool{}
+	for _, k := range keys {
+		name := k.(map[string]any)["name"] //nolint:forcetypeassert // the shape says so
+		if seen[name] {
+			return fmt.Errorf("%q stands twice: list the files of both under one name", name)
+		}
+		seen[name] = true
+	}
+	return nil
+}
+
 // CheckAddress takes an address to listen on, HOST:PORT; no host is all of them, port 0 a free one.
 func CheckAddress(s string) error {
 	_, port, err := net.SplitHostPort(s)

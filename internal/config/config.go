@@ -48,13 +48,24 @@ type Ingest struct {
 	MaxBodyBytes int64 `koanf:"max_body_bytes"`
 	// RequestsPerSecond bounds each producer; 0 is no bound.
 	RequestsPerSecond int64 `koanf:"requests_per_second"`
-	TLS               TLS   `koanf:"tls"`
+	// Keys are producers whose tokens lie in files.
+	Keys []KeyFiles `koanf:"keys"`
+	TLS  TLS        `koanf:"tls"`
+}
+
+// KeyFiles is a producer by name, and the files any of which may hold its token:
+// the current and the previous one.
+type KeyFiles struct {
+	Name  string   `koanf:"name"`
+	Files []string `koanf:"files"`
 }
 
 // API says how the API is served. Its TLS has no ClientCA: who asks says so by
 // a token.
 type API struct {
-	TLS TLS `koanf:"tls"`
+	// AdminTokenFile holds a token that opens all of the API; "" is none.
+	AdminTokenFile string `koanf:"admin_token_file"`
+	TLS            TLS    `koanf:"tls"`
 }
 
 // TLS names PEM files. Cert and Key are there both or not at all; ClientCA only with them.
@@ -182,17 +193,32 @@ func (l *loading) merge(file map[string]any) error {
 	if err := l.merged.Unmarshal("", &l.config); err != nil {
 		return fmt.Errorf("merging the configuration: %w", err)
 	}
+	if !l.env.sets("ingest.keys") {
+		for _, k := range l.config.Ingest.Keys {
+			for i, f := range k.Files {
+				k.Files[i] = l.beside(f)
+			}
+		}
+	}
 	return nil
+}
+
+// beside is a path of the file as it can be opened.
+func (l *loading) beside(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(filepath.Dir(l.path), name)
 }
 
 // resolvePaths makes the file's paths relative to the file.
 func (l *loading) resolvePaths() error {
 	for _, k := range Keys() {
 		value := l.merged.String(k.Name)
-		if !k.path || value == "" || l.env.sets(k.Name) || filepath.IsAbs(value) {
+		if !k.path || value == "" || l.env.sets(k.Name) {
 			continue
 		}
-		if err := l.merged.Set(k.Name, filepath.Join(filepath.Dir(l.path), value)); err != nil {
+		if err := l.merged.Set(k.Name, l.beside(value)); err != nil {
 			return err
 		}
 	}

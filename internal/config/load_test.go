@@ -196,3 +196,20 @@ func TestControlCharacters(t *testing.T) {
 		t.Errorf("%q", c.Invoice.Note)
 	}
 }
+
+// TestKeyFiles are relative to the file that names them; those of the
+// environment are as they can be opened.
+func TestKeyFiles(t *testing.T) {
+	t.Parallel()
+	path := file(t, "tollkeeper.yaml", "ingest: { keys: [ { name: collector, files: [ keys/current, /run/previous ] } ] }\napi: { admin_token_file: keys/admin }\n")
+	c, _ := load(t, path)
+	dir := filepath.Dir(path)
+	want := []config.KeyFiles{{Name: "collector", Files: []string{filepath.Join(dir, "keys/current"), "/run/previous"}}}
+	if !reflect.DeepEqual(c.Ingest.Keys, want) || c.API.AdminTokenFile != filepath.Join(dir, "keys/admin") {
+		t.Errorf("%+v, %s", c.Ingest.Keys, c.API.AdminTokenFile)
+	}
+	c, _ = load(t, path, "TOLLKEEPER_INGEST_KEYS=[{name: edge, files: [edge.key]}]", "TOLLKEEPER_API_ADMIN_TOKEN_FILE=admin")
+	if want := []config.KeyFiles{{Name: "edge", Files: []string{"edge.key"}}}; !reflect.DeepEqual(c.Ingest.Keys, want) || c.API.AdminTokenFile != "admin" {
+		t.Errorf("%+v, %s", c.Ingest.Keys, c.API.AdminTokenFile)
+	}
+}

@@ -19,9 +19,16 @@ var schema = &group{fields: []field{
 		{name: "on_bad_credential", shape: text{check: checkOneOf(OnBadReject, OnBadRetry)}, def: OnBadReject, meaning: "how a bad credential is answered"},
 		{name: "max_body_bytes", shape: text{check: checkBytes, literal: true}, def: "67108864", meaning: "the largest request, decompressed"},
 		{name: "requests_per_second", shape: text{check: checkRate, literal: true}, def: "0", meaning: "how many requests a second each producer may send; 0: no limit"},
+		{name: "keys", shape: list{of: &group{fields: []field{
+			{name: "name", shape: text{check: checkProducer}, required: true},
+			{name: "files", shape: list{of: text{check: checkPath}, check: checkFiles}, required: true},
+		}}, check: checkProducers}, meaning: "producers whose tokens lie in files"},
 		{name: "tls", shape: tls},
 	}}},
-	{name: "api", shape: &group{fields: []field{{name: "tls", shape: serverTLS}}}},
+	{name: "api", shape: &group{fields: []field{
+		{name: "admin_token_file", shape: text{}, path: true, meaning: "the file of a token that opens all of the API"},
+		{name: "tls", shape: serverTLS},
+	}}},
 	{name: "signing_key", shape: text{}, path: true, meaning: "the private key of checkpoints"},
 	{name: "engines", shape: list{of: &group{fields: []field{
 		{name: "match", shape: attributes{}, required: true},

@@ -17,6 +17,7 @@ import (
 func clickhouseCommand(p *Program) *cobra.Command {
 	return parent(&cobra.Command{
 		Use: "clickhouse", GroupID: groupRun, Short: "Prepare a ClickHouse for the Collector's traces",
+		Example: "  tollkeeper clickhouse init --url http://clickhouse:8123",
 	}, clickhouseInit(p))
 }
 

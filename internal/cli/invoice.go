@@ -62,7 +62,7 @@ func invoiceDraft(p *Program) *cobra.Command {
 		Use: "draft", Args: cobra.NoArgs, Short: "What an invoice would say now; nothing is kept",
 		Example: "  tollkeeper invoice draft --customer acme\n  tollkeeper invoice draft --customer acme --month 2026-11 -o html >draft.html",
 	}
-	c.Flags().StringVar(&in.Customer, "customer", "", "whose")
+	c.Flags().StringVar(&in.Customer, "customer", "", "whose: the customer's id")
 	c.Flags().StringVar(&in.Month, "month", "", "such as 2026-11 (default: the month that it is now)")
 	_ = c.MarkFlagRequired("customer")
 	return printing(p, c, api.DraftInvoice, func([]string) (*api.DraftQuery, error) { return in, nil }, nil)
@@ -93,7 +93,7 @@ func invoiceFinalise(p *Program) *cobra.Command {
 configuration) must be over, unless --early is given.`,
 		Example: "  tollkeeper invoice finalise --customer acme --month 2026-11\n  tollkeeper invoice finalise --customer acme --month 2026-11 --early --allow-unattributed",
 	}
-	c.Flags().StringVar(&in.Body.Customer, "customer", "", "whose")
+	c.Flags().StringVar(&in.Body.Customer, "customer", "", "whose: the customer's id")
 	c.Flags().StringVar(&in.Body.Month, "month", "", "such as 2026-11")
 	c.Flags().BoolVar(&in.Body.Early, "early", false, "before the month and its grace are over; what comes later is an adjustment on the next invoice")
 	for _, permission := range billing.Permissions() {

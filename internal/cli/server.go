@@ -211,11 +211,11 @@ func (s *server) run(ctx context.Context, ready func(addresses)) error {
 	if err != nil {
 		return err
 	}
-	grpcServer, httpServer := s.receiver.GRPCServer(), s.receiver.HTTPServer()
 	apiServer, err := s.apiServer(apiListener)
 	if err != nil {
 		return errors.Join(err, grpcListener.Close(), httpListener.Close(), apiListener.Close())
 	}
+	grpcServer, httpServer := s.receiver.GRPCServer(), s.receiver.HTTPServer() // they run already
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	failed := make(chan error, 4)

@@ -71,7 +71,7 @@ func (l *tlsLoader) load() error {
 	stamp := l.files.stamp()
 	pair, err := tls.LoadX509KeyPair(l.files.Cert, l.files.Key)
 	if err != nil {
-		return fmt.Errorf("TLS certificate: %w", err)
+		return fmt.Errorf("TLS certificate %s with key %s: %w", l.files.Cert, l.files.Key, err)
 	}
 	c := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, Certificates: []tls.Certificate{pair}}
 	if l.files.ClientCA != "" {

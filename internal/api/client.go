@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -68,7 +69,11 @@ func (c *Client) send(ctx context.Context, method, path string, in, out any) err
 	if resp.StatusCode >= 300 {
 		return answered(resp)
 	}
-	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
+	err = json.NewDecoder(resp.Body).Decode(&out)
+	if err == nil && out == nil {
+		err = errors.New("null")
+	}
+	if err != nil {
 		return &Error{
 			Status: http.StatusBadGateway, Message: fmt.Sprintf("the server's answer is none of tollkeeper's, or was cut off: %v", err),
 			Hint: "does " + c.base.Redacted() + " name the API of a tollkeeper?", Err: err,

@@ -78,6 +78,13 @@ func newHandler(o HandlerOptions) *handler {
 	config.Security = []map[string][]string{{"token": {}}}
 	h.api = humago.New(h.mux, config)
 	h.api.UseMiddleware(func(ctx huma.Context, next func(huma.Context)) {
+		u := ctx.URL()
+		for name, values := range u.Query() {
+			if len(values) > 1 { // the first alone would be read
+				_ = huma.WriteErr(h.api, ctx, http.StatusBadRequest, name+" stands twice in the query; several values are separated by commas")
+				return
+			}
+		}
 		next(huma.WithValue(ctx, callerKey{}, callerOf(ctx)))
 	})
 	for _, op := range ops {

@@ -358,8 +358,8 @@ const (
 
 // awaitHead waits until usage has everything that stands in the journal now.
 func (l *Local) awaitHead(ctx context.Context) error {
-	if l.Journal == nil {
-		return &Error{Status: http.StatusNotFound, Message: "there is no journal, so there is no usage to invoice", Hint: "`tollkeeper serve` makes one"}
+	if err := l.hasJournal(); err != nil {
+		return err
 	}
 	head, err := l.Journal.Size(ctx)
 	if err != nil {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"github.com/tollkeeper/tollkeeper/internal/billing"
@@ -47,6 +48,14 @@ type Defaults struct {
 	Note string
 }
 
+// hasJournal refuses where no server ever ran.
+func (l *Local) hasJournal() error {
+	if l.Journal == nil {
+		return &Error{Status: http.StatusNotFound, Message: "there is no journal", Hint: "`tollkeeper serve` makes one"}
+	}
+	return nil
+}
+
 // own returns the customer that the caller may see: its own whatever it asked
 // for.
 func (l *Local) own(customer string) (string, error) {
@@ -56,5 +65,5 @@ func (l *Local) own(customer string) (string, error) {
 	if customer == "" {
 		return l.Scope, nil
 	}
-	return "", &Error{Status: 403, Message: "this key sees customer " + l.Scope + " only"}
+	return "", &Error{Status: http.StatusForbidden, Message: "this key sees customer " + l.Scope + " only"}
 }

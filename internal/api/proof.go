@@ -20,6 +20,9 @@ type Checkpoint struct {
 var AskCheckpoint = &Op[None, Checkpoint]{
 	Name: "checkpoint", Method: http.MethodGet, Path: "/v1/checkpoint", Summary: "The newest signed checkpoint of the journal", Role: tenant.RoleReader, Own: true,
 	Do: func(ctx context.Context, l *Local, _ *None) (*Checkpoint, error) {
+		if err := l.hasJournal(); err != nil {
+			return nil, err
+		}
 		note, err := l.Journal.Checkpoint(ctx)
 		if err != nil {
 			return nil, err
@@ -35,6 +38,9 @@ var ProveRequest = &Op[ByID, journal.Proof]{
 	Do: func(ctx context.Context, l *Local, in *ByID) (*journal.Proof, error) {
 		r, err := l.record(ctx, in.ID)
 		if err != nil {
+			return nil, err
+		}
+		if err := l.hasJournal(); err != nil {
 			return nil, err
 		}
 		places := make([]journal.Place, 0, len(r.Facts))

@@ -63,8 +63,9 @@ type house struct {
 func newHouse(t *testing.T) *house {
 	t.Helper()
 	h, dir := &house{T: t}, t.TempDir()
-	var err error
-	h.journal, err = journal.Open(t.Context(), filepath.Join(dir, "journal.db"), journal.Options{Now: func() time.Time { return noon }})
+	signer, err := journal.LoadSigner(filepath.Join(dir, "signing.key"))
+	h.must(err)
+	h.journal, err = journal.Open(t.Context(), filepath.Join(dir, "journal.db"), journal.Options{Signer: signer, Now: func() time.Time { return noon }})
 	h.must(err)
 	t.Cleanup(func() { h.journal.Close() })
 	store, err := sqlite.Open(t.Context(), filepath.Join(dir, "usage"))

@@ -424,6 +424,13 @@ func (l *Local) draft(ctx context.Context, c *Customer, month string) (*billing.
 	return billing.Make(in)
 }
 
+// The years that usage is of: what says it happened before had no clock, and far
+// beyond, nanoseconds end.
+const (
+	firstYear = 2020
+	lastYear  = 2099
+)
+
 // period is the month, joined to the periods beside it, if none of it is
 // invoiced already.
 func (l *Local) period(month, zone string, closed []billing.Closed) (billing.Period, error) {
@@ -436,6 +443,9 @@ func (l *Local) period(month, zone string, closed []billing.Closed) (billing.Per
 		if m, err = billing.ParseMonth(month); err != nil {
 			return billing.Period{}, badRequest("%s", err)
 		}
+	}
+	if m.Year < firstYear || m.Year > lastYear {
+		return billing.Period{}, badRequest("month %s: usage is of the years %d to %d", m, firstYear, lastYear)
 	}
 	taken := make([]billing.Period, 0, len(closed))
 	for i := range closed {

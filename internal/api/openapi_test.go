@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -34,6 +35,7 @@ func truthful(t *testing.T, h http.Handler) http.Handler {
 type description struct {
 	paths    map[string]map[string]operation // by path and method
 	compiler *jsonschema.Compiler
+	one      sync.Mutex // compiles at a time
 	routes   *http.ServeMux
 }
 
@@ -89,7 +91,9 @@ func (d *description) check(t *testing.T, r *http.Request, answer *httptest.Resp
 		return
 	}
 	escape := strings.NewReplacer("~", "~0", "/", "~1", "{", "%7B", "}", "%7D")
+	d.one.Lock()
 	schema, err := d.compiler.Compile(descriptionName + "#/paths/" + escape.Replace(path) + "/" + strings.ToLower(method) + "/responses/" + status + "/content/" + escape.Replace(mediaType) + "/schema")
+	d.one.Unlock()
 	if err != nil {
 		t.Errorf("%s: %v", op.OperationID, err)
 		return

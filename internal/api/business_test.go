@@ -14,6 +14,7 @@ import (
 func spec(id, name string) api.CustomerSpec { return api.CustomerSpec{ID: id, Name: &name} }
 
 func TestCustomersAreTheSameInProcessAndOverHTTP(t *testing.T) {
+	t.Parallel()
 	w := newTwins(t, newHouse)
 	h := w.inside
 	c, err := change(w, api.AddCustomer, api.AddCustomerIn{Body: spec("acme", "Acme Ltd")})
@@ -46,6 +47,7 @@ func TestCustomersAreTheSameInProcessAndOverHTTP(t *testing.T) {
 }
 
 func TestCustomersThatAreRefused(t *testing.T) {
+	t.Parallel()
 	w := newTwins(t, newHouse)
 	h := w.inside
 	_, err := change(w, api.AddCustomer, api.AddCustomerIn{Body: spec("acme", "")})
@@ -91,6 +93,7 @@ var strange = []string{"nobody", ".", "..", "", "a/b", "a%2Fb", "../customers", 
 // TestUnknownIDs: what is not there is not found, by whatever id, in process and
 // over HTTP, by every operation that takes one.
 func TestUnknownIDs(t *testing.T) {
+	t.Parallel()
 	h := newOffice(t)
 	_, err := api.AddProject.Call(t.Context(), h.local, new(addProject("acme", "chat")))
 	h.must(err)
@@ -146,6 +149,7 @@ func addProject(customer, project string) (in api.AddProjectIn) {
 }
 
 func TestProjects(t *testing.T) {
+	t.Parallel()
 	w := newTwins(t, newOffice)
 	h := w.inside
 	p, err := change(w, api.AddProject, addProject("acme", "chat"))
@@ -184,6 +188,7 @@ func TestProjects(t *testing.T) {
 
 // TestCustomersThatOnlyUsageNames stand in the list as unknown.
 func TestCustomersThatOnlyUsageNames(t *testing.T) {
+	t.Parallel()
 	h := newOffice(t)
 	list, err := same(h, api.ListCustomers, api.None{})
 	h.must(err)
@@ -202,6 +207,7 @@ func addKey(customer, project, role string) (in api.AddKeyIn) {
 }
 
 func TestKeys(t *testing.T) {
+	t.Parallel()
 	w := newTwins(t, newOffice)
 	h := w.inside
 	_, err := change(w, api.AddProject, addProject("acme", "chat"))
@@ -241,6 +247,7 @@ func TestKeys(t *testing.T) {
 // TestAKeyOpensUntilItEnds: a new key is good at once, an archived one no more,
 // and its owner's end is its own.
 func TestAKeyOpensUntilItEnds(t *testing.T) {
+	t.Parallel()
 	h := newOffice(t)
 	in := addKey("acme", "", "reader")
 	k, err := api.AddKey.Call(t.Context(), h.client, &in)
@@ -260,6 +267,7 @@ func TestAKeyOpensUntilItEnds(t *testing.T) {
 
 // TestRoles: what each role may ask, of a server that wants a key.
 func TestRoles(t *testing.T) {
+	t.Parallel()
 	h := newOffice(t)
 	for _, c := range []struct {
 		customer             string
@@ -291,6 +299,7 @@ func TestRoles(t *testing.T) {
 
 // TestAuditSaysWhoChangedWhat: a change over HTTP is the key's that asked for it.
 func TestAuditSaysWhoChangedWhat(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t)
 	admin := h.key("", tenant.RoleAdmin)
 	for i := range 5 {
@@ -337,6 +346,7 @@ func TestAuditSaysWhoChangedWhat(t *testing.T) {
 // TestAnEmptyDirectory: lists of nothing are empty, never null, and what cannot
 // be there is not found.
 func TestAnEmptyDirectory(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t)
 	for name, call := range map[string]func() (any, error){
 		`{"customers":[]}`: func() (any, error) { return same(h, api.ListCustomers, api.None{}) },

@@ -36,6 +36,7 @@ func answering(t *testing.T, status int, headers, body string) *api.Client {
 // TestServersThatAreNone: whatever answers, no question succeeds that tollkeeper
 // did not answer; the error says what to do, and shows no page.
 func TestServersThatAreNone(t *testing.T) {
+	t.Parallel()
 	const problemType = "Content-Type: application/problem+json"
 	for name, c := range map[string]struct {
 		status        int
@@ -71,6 +72,7 @@ func TestServersThatAreNone(t *testing.T) {
 // TestARedirectedChangeIsNotDone: following would ask a question in its place, and
 // call its answer the change's.
 func TestARedirectedChangeIsNotDone(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, h.server.URL+r.URL.Path, http.StatusMovedPermanently)
@@ -83,6 +85,7 @@ func TestARedirectedChangeIsNotDone(t *testing.T) {
 }
 
 func TestAServerThatIsAway(t *testing.T) {
+	t.Parallel()
 	s := httptest.NewServer(http.NotFoundHandler())
 	c, err := api.NewClient(s.URL, "")
 	if err != nil {
@@ -101,6 +104,7 @@ func TestAServerThatIsAway(t *testing.T) {
 }
 
 func TestServersThatCannotBeNamed(t *testing.T) {
+	t.Parallel()
 	for _, base := range []string{"", "localhost", "localhost:8080", "127.0.0.1:8080", "ftp://host", "http://", "https:///v1", "http://a b", ":", "http://[::1", "/data"} {
 		if _, err := api.NewClient(base, ""); err == nil || problem(err).Status != http.StatusBadRequest || !strings.Contains(err.Error(), "http://HOST:PORT") {
 			t.Errorf("%q: %v", base, err)
@@ -111,6 +115,7 @@ func TestServersThatCannotBeNamed(t *testing.T) {
 // TestWhatIsAsked: a question's path, query and headers, also under a prefix that
 // a proxy adds.
 func TestWhatIsAsked(t *testing.T) {
+	t.Parallel()
 	var got *http.Request
 	var body map[string]any
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -29,6 +29,7 @@ func (s failing) Totals(context.Context, usage.Range, int64) ([]usage.Total, err
 // TestErrorsOfTheStores: each kind has its status, and what a stranger must not
 // read stays in the log.
 func TestErrorsOfTheStores(t *testing.T) {
+	t.Parallel()
 	secret := errors.New("open /srv/secret/usage/2026-11-03.db: input/output error")
 	for name, c := range map[string]struct {
 		err    error
@@ -61,6 +62,7 @@ func TestErrorsOfTheStores(t *testing.T) {
 
 // TestNothingIsHalfDone: what fails is no answer at all.
 func TestNothingIsHalfDone(t *testing.T) {
+	t.Parallel()
 	h := newOffice(t)
 	h.local.Usage = failing{h.local.Usage, errors.New("disk")}
 	for name, call := range map[string]func(api.Caller) error{
@@ -96,6 +98,7 @@ func (h *house) wire(method, path, contentType, body string) (*http.Response, st
 // TestRequestsThatCannotBeRead: each is refused as the caller's mistake, and says
 // which.
 func TestRequestsThatCannotBeRead(t *testing.T) {
+	t.Parallel()
 	h := newOffice(t)
 	const json = "application/json"
 	for name, c := range map[string]struct {
@@ -112,7 +115,7 @@ func TestRequestsThatCannotBeRead(t *testing.T) {
 		"half of it":             {"POST", "/v1/customers", json, `{"id":"ac`, 400, ""},
 		"a list":                 {"POST", "/v1/customers", json, `["acme"]`, 422, "body"},
 		"a wrong type":           {"POST", "/v1/customers", json, `{"id":7}`, 422, "body.id"},
-		"an unknown field":       {"POST", "/v1/customers", json, `{"id":"umbrella","nmae":"U"}`, 422, "nmae"},
+		"an unknown field":       {"POST", "/v1/customers", json, `{"id":"umbrella","nickname":"U"}`, 422, "nickname"},
 		"a form":                 {"POST", "/v1/customers", "application/x-www-form-urlencoded", "id=acme", 415, "x-www-form-urlencoded"},
 		"XML":                    {"POST", "/v1/prices", "application/xml", "<prices/>", 415, "xml"},
 		"too much":               {"POST", "/v1/customers", json, `{"name":"` + strings.Repeat("x", 5<<20) + `"}`, 413, "too large"},
@@ -141,6 +144,7 @@ func TestRequestsThatCannotBeRead(t *testing.T) {
 
 // TestADirectoryWithoutAJournal: a directory that no server ever ran on.
 func TestADirectoryWithoutAJournal(t *testing.T) {
+	t.Parallel()
 	l := local(t)
 	for name, call := range map[string]func() error{
 		"checkpoint": func() error { _, err := api.AskCheckpoint.Call(t.Context(), l, &api.None{}); return err },

@@ -117,6 +117,7 @@ type span struct {
 	id            string // "acme-1"
 	at            string
 	input, output int64
+	cached        int64  // of input
 	service       string // "": opt-125m
 	trace         string // "": one of its own
 	model         string // "": facebook/opt-125m
@@ -142,9 +143,14 @@ func (h *house) policy() {
 func (h *house) use(spans ...span) {
 	h.Helper()
 	for _, s := range spans {
-		h.append(journal.Batch{Producer: "key_sender", Kind: project.KindTraces, Received: h.time(s.at).Add(time.Minute), Items: [][]byte{h.line(s)}})
+		h.append(h.batch(s))
 	}
 	h.fold()
+}
+
+func (h *house) batch(s span) journal.Batch {
+	h.Helper()
+	return journal.Batch{Producer: "key_sender", Kind: project.KindTraces, Received: noon, Items: [][]byte{h.line(s)}}
 }
 
 func (h *house) fold() {
@@ -175,6 +181,9 @@ func (h *house) line(s span) []byte {
 		Kind: usage.KindUsage, Domain: usage.DomainSpan, Trace: s.trace, Span: unique[32:48], Start: at, End: at + int64(time.Second), RequestID: "cmpl-" + s.id + "-0",
 		Quantities: usage.NewQuantities(usage.Quantity{Name: usage.InputTokens, Amount: s.input}, usage.Quantity{Name: usage.OutputTokens, Amount: s.output}),
 		Resource:   usage.Attributes{{Key: "service.instance.id", Str: s.service + "-0"}, {Key: "service.name", Str: s.service}},
+	}
+	if s.cached != 0 {
+		o.Quantities.Add(usage.CachedInputTokens, s.cached)
 	}
 	if s.model != "" {
 		o.Resource = append(usage.Attributes{{Key: "gen_ai.request.model", Str: s.model}}, o.Resource...)

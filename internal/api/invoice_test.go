@@ -8,12 +8,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/tollkeeper/tollkeeper/internal/api"
 	"github.com/tollkeeper/tollkeeper/internal/billing"
-	"github.com/tollkeeper/tollkeeper/internal/journal"
-	"github.com/tollkeeper/tollkeeper/internal/project"
 	"github.com/tollkeeper/tollkeeper/internal/tenant"
 )
 
@@ -47,6 +44,7 @@ func lines(x *api.Invoice) (out []string) {
 }
 
 func TestDrafts(t *testing.T) {
+	t.Parallel()
 	h := newOffice(t)
 	h.use(span{id: "acme-9", at: "2026-11-09T00:00:00Z", input: 3, output: 1, service: "dear", model: "dear"})
 	for _, c := range []struct {
@@ -96,6 +94,7 @@ func TestDrafts(t *testing.T) {
 }
 
 func TestMonthsThatCannotBeInvoiced(t *testing.T) {
+	t.Parallel()
 	h := newOffice(t)
 	for month, says := range map[string]string{
 		"2026-13": "a month is written as 2026-11", "2026-1": "2026-11", "November": "2026-11", "2026-11-01": "2026-11", "-001-01": "2026-11", "2026-00": "2026-11",
@@ -115,6 +114,7 @@ func TestMonthsThatCannotBeInvoiced(t *testing.T) {
 
 // TestWhatKeepsAnInvoiceOpen: each refusal says what would close it.
 func TestWhatKeepsAnInvoiceOpen(t *testing.T) {
+	t.Parallel()
 	h := newOffice(t)
 	h.use(
 		span{id: "acme-9", at: "2026-10-09T00:00:00Z", input: 3, output: 1, service: "dear", model: "dear"},
@@ -154,6 +154,7 @@ func TestWhatKeepsAnInvoiceOpen(t *testing.T) {
 // TestAnInvoiceIsClosedOnce: what is closed reads the same for ever, by both ways,
 // and its period cannot be closed again until it is void.
 func TestAnInvoiceIsClosedOnce(t *testing.T) {
+	t.Parallel()
 	w := newTwins(t, newOffice)
 	h := w.inside
 	in := closing("acme", "2026-11")
@@ -202,6 +203,7 @@ func voiding(id, reason string) (in api.VoidInvoiceIn) {
 }
 
 func TestVoid(t *testing.T) {
+	t.Parallel()
 	w := newTwins(t, newOffice)
 	h := w.inside
 	w.inside.finalise(closing("acme", "2026-11"))
@@ -239,6 +241,7 @@ func TestVoid(t *testing.T) {
 // TestMoneyIsExactInEveryCurrency: amounts are texts with the currency's own
 // number of decimal places.
 func TestMoneyIsExactInEveryCurrency(t *testing.T) {
+	t.Parallel()
 	for code, want := range map[string]string{"JPY": "12346", "USD": "12345.68", "KWD": "12345.679"} {
 		h := newHouse(t)
 		h.policy()
@@ -255,6 +258,7 @@ func TestMoneyIsExactInEveryCurrency(t *testing.T) {
 
 // TestMonthsOfAZone: the customer's zone decides, also over the change to summer time.
 func TestMonthsOfAZone(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t)
 	h.customer(tenant.Customer{ID: "acme", TimeZone: "Europe/Berlin"})
 	h.customer(tenant.Customer{ID: "zeta"})
@@ -276,12 +280,10 @@ func TestMonthsOfAZone(t *testing.T) {
 // TestClosingWaitsForUsage: what stands in the journal is on the invoice, although
 // it was not folded when it was asked for.
 func TestClosingWaitsForUsage(t *testing.T) {
+	t.Parallel()
 	h := newOffice(t)
-	h.append(journal.Batch{
-		Producer: "key_sender", Kind: project.KindTraces, Received: noon, Items: [][]byte{h.line(span{id: "acme-8", at: "2026-11-08T00:00:00Z", input: 1_000_000, output: 0})},
-	})
+	h.append(h.batch(span{id: "acme-8", at: "2026-11-08T00:00:00Z", input: 1_000_000}))
 	var folding sync.WaitGroup
-	h.local.Now = func() time.Time { return noon }
 	folding.Go(h.fold)
 	x := h.finalise(closing("acme", "2026-11"))
 	folding.Wait()
@@ -292,6 +294,7 @@ func TestClosingWaitsForUsage(t *testing.T) {
 
 // TestTwoWhoCloseTheSame: one gets the invoice, the other is told.
 func TestTwoWhoCloseTheSame(t *testing.T) {
+	t.Parallel()
 	h := newOffice(t)
 	var won, told sync.Map
 	var all sync.WaitGroup
@@ -320,6 +323,7 @@ func TestTwoWhoCloseTheSame(t *testing.T) {
 
 // TestCustomersSeeTheirOwnInvoices, and cannot learn whether another's is there.
 func TestCustomersSeeTheirOwnInvoices(t *testing.T) {
+	t.Parallel()
 	h := newOffice(t)
 	h.finalise(closing("acme", "2026-11"))
 	h.finalise(closing("zeta", "2026-11"))

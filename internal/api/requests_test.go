@@ -27,6 +27,7 @@ func requestIDs(out *api.Requests) (ids []string) {
 const trace = "0af7651916cd43dd8448eb211c80319c"
 
 func TestRequestsAreFound(t *testing.T) {
+	t.Parallel()
 	h := newOffice(t)
 	h.use(
 		span{id: "zeta-7", at: "2026-11-20T00:00:00Z", input: 1, output: 1, trace: trace},
@@ -74,6 +75,7 @@ func TestRequestsAreFound(t *testing.T) {
 }
 
 func TestRequestsQueriesThatAreWrong(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t)
 	for _, c := range []struct {
 		q    api.RequestsQuery
@@ -94,6 +96,7 @@ func TestRequestsQueriesThatAreWrong(t *testing.T) {
 
 // TestARecordSaysWhatItRestsOn pins what is told of one request.
 func TestARecordSaysWhatItRestsOn(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t)
 	h.policy()
 	h.use(span{id: "acme-1", at: "2026-11-03T10:00:00.000000001Z", input: usage.MaxAmount, output: 5})
@@ -114,6 +117,7 @@ func TestARecordSaysWhatItRestsOn(t *testing.T) {
 }
 
 func TestConflictsAndTallies(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t)
 	h.policy()
 	first := span{id: "acme-1", at: "2026-11-03T10:00:00Z", input: 10, output: 5}
@@ -163,6 +167,7 @@ func TestConflictsAndTallies(t *testing.T) {
 
 // TestCustomersSeeTheirOwnRequests: also by the id and by the trace of another's.
 func TestCustomersSeeTheirOwnRequests(t *testing.T) {
+	t.Parallel()
 	h := newOffice(t)
 	h.use(span{id: "zeta-7", at: "2026-11-20T00:00:00Z", trace: trace}, span{id: "acme-7", at: "2026-11-20T00:00:01Z", trace: trace})
 	acme, err := same(h, api.AskRequests, api.RequestsQuery{Customer: "acme"})

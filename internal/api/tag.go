@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/tollkeeper/tollkeeper/internal/tenant"
@@ -31,6 +33,9 @@ type Tag struct {
 var MakeTag = &Op[MakeTagIn, Tag]{
 	Name: "make-tag", Method: http.MethodPost, Path: "/v1/tags", Summary: "A signed tag that says who pays, and what an edge must set", Role: tenant.RoleAdmin,
 	Do: func(ctx context.Context, l *Local, in *MakeTagIn) (*Tag, error) {
+		if edge := in.Body.For; edge != "" && !slices.Contains(tenant.Edges, edge) {
+			return nil, badRequest("edge %q: one of %s", edge, strings.Join(tenant.Edges, ", "))
+		}
 		k, err := l.callerKey(ctx, in.Body.Customer, in.Body.Project)
 		if err != nil {
 			return nil, err
@@ -60,6 +65,9 @@ func (l *Local) callerKey(ctx context.Context, customer, project string) (tenant
 	c, err := l.Business.Customer(ctx, customer)
 	if err != nil {
 		return tenant.Key{}, hinted(err, "`tollkeeper customer add "+customer+"` adds it")
+	}
+	if !c.Active() {
+		return tenant.Key{}, &Error{Status: http.StatusConflict, Message: "customer " + c.ID + " is archived: its tags do not count", Hint: "`tollkeeper customer restore " + c.ID + "` takes it back"}
 	}
 	keys, err := l.Business.Keys(ctx, c.ID)
 	if err != nil {
@@ -94,10 +102,10 @@ type RotatedTags struct {
 var RotateTags = &Op[RotateTagsIn, RotatedTags]{
 	Name: "rotate-tags", Method: http.MethodPost, Path: "/v1/tags/rotate", Summary: "Make a new signing secret; tags of the old one count until the overlap ends", Role: tenant.RoleAdmin,
 	Do: func(ctx context.Context, l *Local, in *RotateTagsIn) (*RotatedTags, error) {
-		overlap := time.Duration(in.Body.OverlapSeconds) * time.Second
-		if in.Body.OverlapSeconds < 0 || overlap > maxOverlap {
-			return nil, badRequest("overlap of %d seconds: from 0 to %d", in.Body.OverlapSeconds, int64(maxOverlap/time.Second))
+		if most := int64(maxOverlap / time.Second); in.Body.OverlapSeconds < 0 || in.Body.OverlapSeconds > most {
+			return nil, badRequest("overlap of %d seconds: from 0 to %d", in.Body.OverlapSeconds, most)
 		}
+		overlap := time.Duration(in.Body.OverlapSeconds) * time.Second
 		s, err := tenant.NewSecret(rand.Reader, l.Now())
 		if err != nil {
 			return nil, err

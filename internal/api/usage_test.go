@@ -29,6 +29,7 @@ func rows(u *api.Usage, by []string) (out []string) {
 }
 
 func TestUsageIsSummedByAnyDimensions(t *testing.T) {
+	t.Parallel()
 	h := newOffice(t)
 	for _, c := range []struct {
 		name string
@@ -94,6 +95,7 @@ func TestUsageIsSummedByAnyDimensions(t *testing.T) {
 }
 
 func TestUsageQueriesThatAreWrong(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t)
 	for _, c := range []struct {
 		q    api.UsageQuery
@@ -116,6 +118,7 @@ func TestUsageQueriesThatAreWrong(t *testing.T) {
 
 // TestUsageOfNothing: an empty directory answers with zeros, not with null.
 func TestUsageOfNothing(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t)
 	out, err := same(h, api.AskUsage, api.UsageQuery{By: []string{"day"}})
 	h.must(err)
@@ -127,6 +130,7 @@ func TestUsageOfNothing(t *testing.T) {
 
 // TestCustomersSeeTheirOwnUsage: the key of a customer narrows every sum.
 func TestCustomersSeeTheirOwnUsage(t *testing.T) {
+	t.Parallel()
 	h := newOffice(t)
 	zeta := h.key("zeta", tenant.RoleReader)
 	for _, customer := range []string{"", "zeta"} {

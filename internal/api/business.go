@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -22,6 +23,37 @@ type Customer struct {
 	// Known is false when usage names a customer that was never added: it gets no
 	// final invoice until it is.
 	Known bool `json:"known"`
+	// Reserved is set for the customer of tests, which never gets an invoice.
+	Reserved bool `json:"reserved,omitempty"`
+}
+
+// newCustomer tells what else there is to say about a customer.
+func newCustomer(c tenant.Customer, known bool) *Customer {
+	return &Customer{Customer: c, Known: known, Reserved: c.ID == tenant.TestCustomer}
+}
+
+// refuseReserved refuses what would put the customer of tests on an invoice.
+func refuseReserved(id string) error {
+	if id != tenant.TestCustomer {
+		return nil
+	}
+	return &Error{
+		Status: http.StatusConflict, Message: "customer " + id + " is reserved for tests of the installation: its usage is metered, priced and shown, and never invoiced",
+		Hint: "`tollkeeper usage --customer " + id + "` shows it; choose another id for who is to pay",
+	}
+}
+
+// ensureReserved adds the customer of tests when it is first needed: tags and
+// keys name customers that are there.
+func (l *Local) ensureReserved(ctx context.Context, id string) error {
+	if id != tenant.TestCustomer {
+		return nil
+	}
+	_, err := l.Business.AddCustomer(ctx, l.Actor, tenant.Customer{ID: id, Name: "Tests of the installation"})
+	if errors.Is(err, business.ErrExists) {
+		return nil
+	}
+	return err
 }
 
 // Customers is the list of customers.
@@ -41,7 +73,7 @@ var ListCustomers = &Op[None, Customers]{
 		}
 		out := &Customers{Customers: []Customer{}}
 		for _, c := range known {
-			out.Customers = append(out.Customers, Customer{Customer: c, Known: true})
+			out.Customers = append(out.Customers, *newCustomer(c, true))
 		}
 		totals, err := l.Usage.Totals(ctx, usage.Range{}, 0)
 		if err != nil {
@@ -54,7 +86,7 @@ var ListCustomers = &Op[None, Customers]{
 		for i := range totals {
 			if id := totals[i].Customer; !listed[id] {
 				listed[id] = true
-				out.Customers = append(out.Customers, Customer{Customer: tenant.Customer{ID: id}})
+				out.Customers = append(out.Customers, *newCustomer(tenant.Customer{ID: id}, false))
 			}
 		}
 		slices.SortFunc(out.Customers, func(a, b Customer) int { return cmp.Compare(a.ID, b.ID) })
@@ -96,12 +128,15 @@ type AddCustomerIn struct{ Body CustomerSpec }
 var AddCustomer = &Op[AddCustomerIn, Customer]{
 	Name: "add-customer", Method: http.MethodPost, Path: "/v1/customers", Summary: "Add a customer", Role: tenant.RoleAdmin,
 	Do: func(ctx context.Context, l *Local, in *AddCustomerIn) (*Customer, error) {
+		if err := refuseReserved(in.Body.ID); err != nil {
+			return nil, err
+		}
 		c, err := in.Body.onto(tenant.Customer{ID: in.Body.ID})
 		if err != nil {
 			return nil, err
 		}
 		c, err = l.Business.AddCustomer(ctx, l.Actor, c)
-		return &Customer{Customer: c, Known: true}, err
+		return newCustomer(c, true), err
 	},
 }
 
@@ -126,7 +161,7 @@ var UpdateCustomer = &Op[UpdateCustomerIn, Customer]{
 			return nil, err
 		}
 		c, err = l.Business.UpdateCustomer(ctx, l.Actor, c)
-		return &Customer{Customer: c, Known: true}, err
+		return newCustomer(c, true), err
 	},
 }
 
@@ -246,6 +281,9 @@ var AddKey = &Op[AddKeyIn, NewKey]{
 		spec := tenant.Key{Customer: in.Body.Customer, Project: in.Body.Project, Role: tenant.Role(in.Body.Role), Note: in.Body.Note}
 		k, token, err := tenant.NewKey(spec, rand.Reader, l.Now())
 		if err != nil {
+			return nil, err
+		}
+		if err := l.ensureReserved(ctx, k.Customer); err != nil {
 			return nil, err
 		}
 		return &NewKey{Key: k, Token: token}, l.Business.AddKey(ctx, l.Actor, k)

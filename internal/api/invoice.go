@@ -341,6 +341,9 @@ func (l *Local) payer(ctx context.Context, id string) (*Customer, error) {
 	if err := tenant.CheckID("customer", id); err != nil {
 		return nil, err
 	}
+	if err := refuseReserved(id); err != nil {
+		return nil, err
+	}
 	c, err := l.Business.Customer(ctx, id)
 	if errors.Is(err, business.ErrNotFound) {
 		return &Customer{Customer: tenant.Customer{ID: id}}, nil

@@ -62,6 +62,9 @@ var MakeTag = &Op[MakeTagIn, Tag]{
 
 // callerKey finds the key that stands for the customer in tags, or makes it.
 func (l *Local) callerKey(ctx context.Context, customer, project string) (tenant.Key, error) {
+	if err := l.ensureReserved(ctx, customer); err != nil {
+		return tenant.Key{}, err
+	}
 	c, err := l.Business.Customer(ctx, customer)
 	if err != nil {
 		return tenant.Key{}, hinted(err, "`tollkeeper customer add "+customer+"` adds it")

@@ -39,6 +39,8 @@ func noInput([]string) (*api.None, error) { return &api.None{}, nil }
 
 func customerState(c *api.Customer) string {
 	switch {
+	case c.Reserved:
+		return "reserved"
 	case !c.Known:
 		return "unknown"
 	case !c.Active():

@@ -33,6 +33,11 @@ type Customer struct {
 	Archived time.Time `json:"archived,omitzero"`
 }
 
+// TestCustomer is reserved for requests that only try whether all works, such as
+// those of `helm test`: its usage is metered, priced and shown like anybody's,
+// and never invoiced.
+const TestCustomer = "helm-test"
+
 // Active tells whether the customer is not archived.
 func (c Customer) Active() bool { return c.Archived.IsZero() }
 

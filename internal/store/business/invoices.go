@@ -154,6 +154,8 @@ func (i Invoice) closed() any {
 
 func (c Closing) check() error {
 	switch {
+	case c.Customer == tenant.TestCustomer:
+		return fmt.Errorf("%w invoice: customer %s is reserved for tests and never gets one", tenant.ErrInvalid, c.Customer)
 	case c.Kind != KindInvoice && c.Kind != KindCreditNote:
 		return fmt.Errorf("%w kind %q of invoice", tenant.ErrInvalid, c.Kind)
 	case (c.Kind == KindCreditNote) != (c.Refers != ""):

@@ -197,6 +197,18 @@ func (broken) Authenticate(context.Context, string) (tenant.Key, error) {
 }
 func (broken) Batch(context.Context) (*tenant.Batch, error) { return nil, tenant.ErrUnavailable }
 
+// TestRetriedBadCredentialsAreToldApart: a Collector with a wrong key is answered
+// like a busy server, and counted as what it is, so that somebody mends it.
+func TestRetriedBadCredentialsAreToldApart(t *testing.T) {
+	s := start(t, retried)
+	s.post(t, request{body: recorded(t)})
+	s.call(t, request{body: recorded(t)})
+	const name = "tollkeeper_ingest_requests_total"
+	if bad, busy := counted(t, s, name, "bad_credential"), counted(t, s, name, "unavailable"); bad != 2 || busy != 0 {
+		t.Errorf("%v bad credentials and %v times unavailable, want 2 and 0", bad, busy)
+	}
+}
+
 // TestHTTPOnly are the rows that gRPC's own protocol has no place for.
 func TestHTTPOnly(t *testing.T) {
 	s := start(t, nil)

@@ -24,7 +24,7 @@ import (
 var grpcCode = map[outcome]codes.Code{
 	stored: codes.OK, unavailable: codes.Unavailable, rateLimited: codes.ResourceExhausted, tooLarge: codes.ResourceExhausted,
 	undecodable: codes.InvalidArgument, unsupported: codes.Unimplemented, unknownSignal: codes.Unimplemented, wrongMethod: codes.Unimplemented,
-	unauthenticated: codes.Unauthenticated, forbidden: codes.PermissionDenied,
+	unauthenticated: codes.Unauthenticated, forbidden: codes.PermissionDenied, badCredential: codes.Unavailable,
 }
 
 const (

@@ -21,7 +21,7 @@ var httpStatus = map[outcome]int{
 	stored: http.StatusOK, unavailable: http.StatusServiceUnavailable, rateLimited: http.StatusTooManyRequests,
 	tooLarge: http.StatusRequestEntityTooLarge, undecodable: http.StatusBadRequest, unsupported: http.StatusUnsupportedMediaType,
 	unknownSignal: http.StatusNotFound, wrongMethod: http.StatusMethodNotAllowed,
-	unauthenticated: http.StatusUnauthorized, forbidden: http.StatusForbidden,
+	unauthenticated: http.StatusUnauthorized, forbidden: http.StatusForbidden, badCredential: http.StatusServiceUnavailable,
 }
 
 const (

@@ -30,7 +30,7 @@ func NewMetrics() *Metrics {
 	one := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 	}
-	return &Metrics{
+	m := &Metrics{
 		requests:     vec("tollkeeper_ingest_requests_total", "Requests, by transport and outcome.", "transport", "outcome"),
 		observations: one("tollkeeper_ingest_observations_total", "Observations that were kept, duplicates included."),
 		rejected:     vec("tollkeeper_ingest_rejected_total", "Spans that say they carry usage and cannot be kept, by reason.", "reason"),
@@ -43,6 +43,12 @@ func NewMetrics() *Metrics {
 		bytes:  one("tollkeeper_ingest_bytes_total", "Bytes of bodies, decompressed."),
 		panics: one("tollkeeper_ingest_panics_total", "Requests that panicked and were refused."),
 	}
+	// All answers stand at 0 from the start: the first refusal is an increase.
+	for o := range httpStatus {
+		m.requests.WithLabelValues(overHTTP, string(o))
+		m.requests.WithLabelValues(overGRPC, string(o))
+	}
+	return m
 }
 
 // Describe implements prometheus.Collector.

@@ -2,6 +2,7 @@ package ingest_test
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -50,8 +51,9 @@ func TestPanics(t *testing.T) {
 	}
 }
 
-// counted is the sum of a counter over its labels.
-func counted(t *testing.T, s *server, name string) (sum float64) {
+// counted is the sum of a counter over its labels, or over those with one of the
+// values.
+func counted(t *testing.T, s *server, name string, values ...string) (sum float64) {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(s.Metrics)
@@ -62,7 +64,13 @@ func counted(t *testing.T, s *server, name string) (sum float64) {
 	for _, f := range families {
 		if f.GetName() == name {
 			for _, m := range f.GetMetric() {
-				sum += m.GetCounter().GetValue()
+				wanted := len(values) == 0
+				for _, l := range m.GetLabel() {
+					wanted = wanted || slices.Contains(values, l.GetValue())
+				}
+				if wanted {
+					sum += m.GetCounter().GetValue()
+				}
 			}
 		}
 	}

@@ -25,11 +25,12 @@ const (
 	unknownSignal   outcome = "unknown_signal"
 	wrongMethod     outcome = "wrong_method"
 	unauthenticated outcome = "unauthenticated"
-	forbidden       outcome = "forbidden" // the credential is good, for something else
+	forbidden       outcome = "forbidden"      // the credential is good, for something else
+	badCredential   outcome = "bad_credential" // either, where the sender shall keep what it has and try again
 )
 
 // retryable reports whether the same request may be sent again.
-func (o outcome) retryable() bool { return o == unavailable || o == rateLimited }
+func (o outcome) retryable() bool { return o == unavailable || o == rateLimited || o == badCredential }
 
 // refusal is a request that was not stored, or not known to be.
 type refusal struct {
@@ -64,7 +65,7 @@ func (o *Options) classify(err error) *refusal {
 		r = &refusal{unavailable, err}
 	}
 	if o.RetryBadCredential && (r.outcome == unauthenticated || r.outcome == forbidden) {
-		return &refusal{unavailable, r.err}
+		return &refusal{badCredential, r.err}
 	}
 	return r
 }

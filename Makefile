@@ -13,7 +13,7 @@ N ?= 1000000
 DAYS ?= 10
 PROPERTY_PACKAGES := ./internal/money ./internal/rating ./internal/billing
 
-.PHONY: help build test properties race lint golangci fuzz crash fault chart e2e-vllm bench bench-ingest bench-scale ci
+.PHONY: help build test properties race lint golangci fuzz crash fault chart monitoring e2e-vllm bench bench-ingest bench-scale ci
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ fault: ## take the disk away from the real binary: a real full one (as root), an
 
 chart: ## lint the Helm chart and check what it renders, with Helm 4 and 3 (built from tools/go.mod once, into TOOLS)
 	test/chart/run "$(TOOLS)"
+
+monitoring: ## alerts (promtool), dashboards and their templates against a real Prometheus, Collector and tollkeeper
+	test/monitoring/run "$(TOOLS)"
 
 e2e-vllm: ## a real vLLM on CPU (../shared/vllm), 240 requests by the openai client: records, counters and cents compared
 	test/e2e/vllm/run

@@ -26,7 +26,7 @@ const (
 	wrongMethod     outcome = "wrong_method"
 	unauthenticated outcome = "unauthenticated"
 	forbidden       outcome = "forbidden"      // the credential is good, for something else
-	badCredential   outcome = "bad_credential" // either, where the sender shall keep what it has and try again
+	badCredential   outcome = "bad_credential" //nolint:gosec // no credential: either of the two, where the sender shall keep what it has and try again
 )
 
 // retryable reports whether the same request may be sent again.

@@ -35,11 +35,11 @@ type change struct {
 // apply takes the facts of one batch that belong to this day.
 func (d *dayFile) apply(ctx context.Context, origin string, through uint64, facts []usage.Fact) error {
 	done := d.positions[origin]
-	if i := slices.IndexFunc(facts, func(f usage.Fact) bool { return f.Seq > done }); i < 0 {
+	i := slices.IndexFunc(facts, func(f usage.Fact) bool { return f.Seq > done })
+	if i < 0 {
 		return nil
-	} else if facts = facts[i:]; facts[0].Seq <= done {
-		return errors.New("facts are not in journal order")
 	}
+	facts = facts[i:]
 	if err := ctx.Err(); err != nil {
 		return err
 	}

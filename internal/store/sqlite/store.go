@@ -94,6 +94,11 @@ func (s *Store) Apply(ctx context.Context, b usage.Batch) error {
 }
 
 func (s *Store) apply(ctx context.Context, b usage.Batch) error {
+	for i := 1; i < len(b.Facts); i++ {
+		if b.Facts[i].Seq < b.Facts[i-1].Seq { // a file would skip it, or take it twice
+			return fmt.Errorf("facts are not in journal order: entry %d behind %d", b.Facts[i].Seq, b.Facts[i-1].Seq)
+		}
+	}
 	days, n, err := s.index.split(ctx, b.Facts)
 	if err != nil {
 		return err

@@ -33,7 +33,7 @@ func (p *Program) rebuild(ctx context.Context, where *source) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = permitted(dir, err) }()
+	defer func() { err = advised(dir, err) }()
 	if err := where.check(dir); err != nil {
 		return err
 	}

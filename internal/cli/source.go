@@ -123,7 +123,7 @@ func (s *source) local(ctx context.Context, p *Program, ask func(context.Context
 	if err != nil {
 		return err
 	}
-	defer func() { err = permitted(dir, err) }()
+	defer func() { err = advised(dir, err) }()
 	if err := s.check(dir); err != nil {
 		return err
 	}
@@ -188,15 +188,27 @@ func (s *source) check(dir string) error {
 	return usageError{fmt.Errorf("%s is no data directory of tollkeeper: name one with --data, a server with --server, or start one with `tollkeeper serve --data %s`", dir, dir)}
 }
 
-// permitted says what to do where the file system does not let a command work,
-// not even read: SQLite's readers keep their locks in a file beside the data.
-func permitted(dir string, err error) error {
-	var refused interface{ Code() int }
-	sqlite := errors.As(err, &refused) && slices.Contains([]int{sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}, refused.Code()&0xff)
-	if !sqlite && !errors.Is(err, fs.ErrPermission) {
-		return err
+// advised says what to do about files that cannot be used: damaged ones, and
+// those of a directory in which this user may not write. Reading needs that too:
+// SQLite's readers keep their locks in a file beside the data.
+func advised(dir string, err error) error {
+	var code int
+	if e, ok := errors.AsType[interface {
+		error
+		Code() int
+	}](err); ok {
+		code = e.Code() & 0xff // the rest is detail
 	}
-	return fmt.Errorf("%w\nthis user cannot write in %s, which reading needs too: use the user that serves it, ask the server with --server, or copy the directory", err, dir)
+	told := func(known ...error) bool {
+		return slices.ContainsFunc(known, func(k error) bool { return errors.Is(err, k) })
+	}
+	switch {
+	case slices.Contains([]int{sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}, code) && !told(journal.ErrNotOurs, journal.ErrCorrupt, business.ErrNotOurs, sqlite.ErrDamaged):
+		return fmt.Errorf("%w\n`tollkeeper verify --data %s` tells what is damaged: put it back from a backup; usage is made again by `tollkeeper rebuild`", err, dir)
+	case slices.Contains([]int{sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}, code) || told(fs.ErrPermission):
+		return fmt.Errorf("%w\nmay this user write in %s? Reading needs it too: use the user that serves it, ask the server with --server, or copy the directory", err, dir)
+	}
+	return err
 }
 
 func exists(name string) bool {

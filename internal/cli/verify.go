@@ -168,7 +168,7 @@ func (p *Program) verifyData(ctx context.Context, o *verifyOptions) (err error) 
 	if err != nil {
 		return err
 	}
-	defer func() { err = permitted(dir, err) }()
+	defer func() { err = advised(dir, err) }()
 	if err := o.check(dir); err != nil {
 		return err
 	}

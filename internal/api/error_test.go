@@ -25,6 +25,9 @@ func (s failing) Positions(context.Context) (map[string]uint64, error) { return 
 func (s failing) Totals(context.Context, usage.Range, int64) ([]usage.Total, error) {
 	return nil, s.err
 }
+func (s failing) TotalsAt(context.Context, []usage.Range, []string) (map[string]uint64, [][]usage.Total, error) {
+	return nil, nil, s.err
+}
 
 // TestErrorsOfTheStores: each kind has its status, and what a stranger must not
 // read stays in the log.
@@ -69,6 +72,8 @@ func TestNothingIsHalfDone(t *testing.T) {
 		"usage":     asking(h, api.AskUsage, api.UsageQuery{}),
 		"requests":  asking(h, api.AskRequests, api.RequestsQuery{}),
 		"conflicts": asking(h, api.AskConflicts, api.ConflictsQuery{}),
+		"draft":     asking(h, api.DraftInvoice, api.DraftQuery{Customer: "acme"}),
+		"finalise":  asking(h, api.FinaliseInvoice, closing("acme", "2026-11")),
 		"customers": asking(h, api.ListCustomers, api.None{}),
 		"check":     asking(h, api.CheckPrices, api.PriceDocumentIn{Body: api.PriceDocument{RawMessage: json.RawMessage(book)}}),
 	} {

@@ -90,7 +90,9 @@ func priceEntry(e *pricing.Entry) PriceEntry {
 
 // book reads a version of the price book; 0 is the newest.
 func (l *Local) book(ctx context.Context, version int64) (kept business.PriceBook, book *pricing.Book, err error) {
-	if version > 0 {
+	if version < 0 {
+		err = badRequest("version %d of the price book: they count from 1", version)
+	} else if version > 0 {
 		kept, err = l.Business.PriceBook(ctx, version)
 	} else if kept, err = l.Business.NewestPriceBook(ctx); errors.Is(err, business.ErrNotFound) {
 		err = &Error{Status: http.StatusNotFound, Message: "there are no prices yet", Hint: "`tollkeeper price apply FILE` brings some into force", Err: err}
@@ -369,8 +371,8 @@ type PriceChange struct {
 	Quantity string          `json:"quantity"`
 	From     pricing.Instant `json:"from"`
 	To       pricing.Instant `json:"to,omitzero"`
-	Before   *UnitPrice      `json:"before,omitempty" doc:"absent: no price before"`
-	After    *UnitPrice      `json:"after,omitempty" doc:"absent: no price any more"`
+	Before   *UnitPrice      `json:"before,omitempty" doc:"absent: no price before; of a customer, none of its own"`
+	After    *UnitPrice      `json:"after,omitempty" doc:"absent: no price any more; of a customer, none of its own"`
 	Percent  string          `json:"percent,omitempty" doc:"such as +12.5%"`
 }
 

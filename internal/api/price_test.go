@@ -3,6 +3,7 @@ package api_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/tollkeeper/tollkeeper/internal/api"
 	"github.com/tollkeeper/tollkeeper/internal/rating"
+	"github.com/tollkeeper/tollkeeper/internal/tenant"
 	"github.com/tollkeeper/tollkeeper/internal/usage"
 )
 
@@ -125,6 +127,168 @@ func TestUnpricedUsageIsFoundByTheQuarterHour(t *testing.T) {
 		}
 		if !slices.Equal(got, c.want) {
 			t.Errorf("%s: unpriced %v, want %v", c.period, got, c.want)
+		}
+	}
+}
+
+func priceDocument(text string) (in api.PriceDocumentIn) {
+	in.Body.RawMessage = json.RawMessage(text)
+	return in
+}
+
+// dearer is book with another price of output and prices of zeta's own.
+var dearer = strings.Replace(strings.Replace(book, `"0.40"`, `"0.45"`, 1), `]}`,
+	`,{"model":"facebook/opt-125m","customer":"zeta","from":"2026-06-01T00:00:00Z","per":1000,"prices":{"output_tokens":"0.0001"}}]}`, 1)
+
+// TestPricesComeIntoForce: a version each, the same prices none; both ways give the
+// same book.
+func TestPricesComeIntoForce(t *testing.T) {
+	t.Parallel()
+	w := newTwins(t, newHouse)
+	h := w.inside
+	for _, c := range []struct {
+		document string
+		version  int64
+		changed  bool
+	}{{book, 1, true}, {book, 1, false}, {strings.ReplaceAll(book, `"0.10"`, `"0.1"`), 1, false}, {dearer, 2, true}, {book, 3, true}} {
+		out, err := change(w, api.ApplyPrices, priceDocument(c.document))
+		h.must(err)
+		if out.Version != c.version || out.Changed != c.changed || !out.Applied.Equal(noon) || len(out.Hash) != 64 || out.Source != "command" {
+			t.Errorf("%+v; want %d, %t", out, c.version, c.changed)
+		}
+	}
+	versions, err := change(w, api.ListPriceVersions, api.None{})
+	h.must(err)
+	if len(versions.Versions) != 3 || versions.Versions[0].Hash != versions.Versions[2].Hash || versions.Versions[0].Hash == versions.Versions[1].Hash {
+		t.Errorf("%+v", versions)
+	}
+	for version, want := range map[int64]string{0: "0.4", 1: "0.4", 2: "0.45", 3: "0.4"} {
+		out, err := change(w, api.AskPrices, api.PricesQuery{Version: version})
+		h.must(err)
+		if p := out.Entries[0].Prices; out.Currency != "USD" || p["output_tokens"].String() != want || p["input_tokens"].String() != "0.1" {
+			t.Errorf("version %d: %+v", version, out)
+		}
+	}
+	_, err = change(w, api.AskPrices, api.PricesQuery{Version: 4})
+	h.refused(err, http.StatusNotFound, "price book version 4 not found")
+	_, err = change(w, api.AskPrices, api.PricesQuery{Version: -1})
+	h.refused(err, http.StatusBadRequest, "")
+}
+
+func TestPricesAreChecked(t *testing.T) {
+	t.Parallel()
+	h := newOffice(t)
+	h.use(span{id: "acme-9", at: "2026-11-09T00:00:00Z", input: 3, service: "dear", model: "dear"})
+	for name, c := range map[string]struct {
+		document string
+		problems int
+		unpriced []string
+		unknown  []string
+	}{
+		"in force":                   {book, 0, []string{"acme dear input_tokens 3"}, nil},
+		"of a month":                 {strings.Replace(book, "2026-01-01", "2026-12-01", 1), 0, []string{"acme dear input_tokens 3", "acme " + opt + " input_tokens 1000110", "acme " + opt + " output_tokens 500055", "stranger " + opt + " input_tokens 70", "stranger " + opt + " output_tokens 30", "zeta " + opt + " input_tokens 7", "zeta " + opt + " output_tokens 3"}, nil},
+		"of one whom nobody added":   {strings.ReplaceAll(dearer, "zeta", "umbrella"), 0, []string{"acme dear input_tokens 3"}, []string{"umbrella"}},
+		"of what cannot be applied":  {strings.Replace(book, `"0.10"`, `"-1"`, 1), 1, nil, nil},
+		"in a currency that is none": {strings.Replace(book, "USD", "XQQ", 1), 1, nil, nil},
+	} {
+		out, err := same(h, api.CheckPrices, priceDocument(c.document))
+		h.must(err)
+		var unpriced []string
+		for _, u := range out.Unpriced {
+			unpriced = append(unpriced, fmt.Sprint(u.Customer, " ", u.Model, " ", u.Quantity, " ", u.Amount))
+		}
+		if len(out.Problems) != c.problems || !slices.Equal(unpriced, c.unpriced) || !slices.Equal(out.UnknownCustomers, c.unknown) {
+			t.Errorf("%s: %+v %q; want %q", name, out, unpriced, c.unpriced)
+		}
+	}
+}
+
+func diff(before, after int64, document string) (in api.DiffPricesIn) {
+	in.Body.Before, in.Body.After = before, after
+	if document != "" {
+		in.Body.Document = &api.PriceDocument{RawMessage: json.RawMessage(document)}
+	}
+	return in
+}
+
+func unit(p *api.UnitPrice) string {
+	if p == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%s/%d", p.Price, p.Per)
+}
+
+func TestPricesAreCompared(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	_, err := same(h, api.DiffPrices, diff(0, 0, ""))
+	h.refused(err, http.StatusNotFound, "there are no prices yet")
+	first, err := same(h, api.DiffPrices, diff(0, 0, book))
+	h.must(err)
+	if len(first.Changes) != 2 || first.Changes[0].Before != nil || first.Changes[0].After.Price.String() != "0.1" || first.Changes[0].Percent != "" {
+		t.Errorf("what nothing comes before: %+v", first)
+	}
+	h.prices(book)
+	h.prices(dearer)
+	euro := strings.NewReplacer("USD", "EUR", `"0.10"`, `"0.20"`).Replace(book)
+	for name, c := range map[string]struct {
+		in   api.DiffPricesIn
+		want []string
+	}{
+		"the one in force with the one before": {diff(0, 0, ""), []string{"output_tokens 0.4/1000000 0.45/1000000 +12.5%", "zeta output_tokens - 0.0001/1000"}},
+		"the other way round":                  {diff(2, 1, ""), []string{"output_tokens 0.45/1000000 0.4/1000000 -11.1%", "zeta output_tokens 0.0001/1000 -"}},
+		"the first with nothing":               {diff(0, 1, ""), []string{"input_tokens - 0.1/1000000", "output_tokens - 0.4/1000000"}},
+		"itself":                               {diff(2, 2, ""), nil},
+		"a document with the one in force":     {diff(0, 0, dearer), nil},
+		"a document with an earlier one":       {diff(1, 0, book), nil},
+		"another currency: no percent":         {diff(1, 0, euro), []string{"input_tokens 0.1/1000000 0.2/1000000", "output_tokens 0.4/1000000 0.4/1000000"}},
+	} {
+		out, err := same(h, api.DiffPrices, c.in)
+		h.must(err)
+		var got []string
+		for _, x := range out.Changes {
+			got = append(got, strings.TrimSpace(strings.Join([]string{x.Customer, x.Quantity, unit(x.Before), unit(x.After), x.Percent}, " ")))
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q; want %q", name, got, c.want)
+		}
+	}
+	for _, c := range []struct {
+		in     api.DiffPricesIn
+		status int
+		says   string
+	}{
+		{diff(0, 1, book), http.StatusBadRequest, "not both"},
+		{diff(0, 9, ""), http.StatusNotFound, "version 9 not found"},
+		{diff(9, 0, ""), http.StatusNotFound, "version 9 not found"},
+		{diff(-1, 0, ""), http.StatusBadRequest, ""},
+		{diff(0, -1, ""), http.StatusBadRequest, ""},
+		{diff(0, 0, "[]"), http.StatusBadRequest, ""},
+		{diff(0, 0, strings.Replace(book, "USD", "XQQ", 1)), http.StatusBadRequest, "XQQ"},
+	} {
+		_, err := same(h, api.DiffPrices, c.in)
+		h.refused(err, c.status, c.says)
+	}
+}
+
+// TestCustomersSeeTheirOwnPrices, and not who works for the operator.
+func TestCustomersSeeTheirOwnPrices(t *testing.T) {
+	t.Parallel()
+	h := newOffice(t)
+	h.prices(dearer)
+	for customer, want := range map[string]int{"zeta": 2, "acme": 1} {
+		c := h.key(customer, tenant.RoleReader)
+		out, err := api.AskPrices.Call(t.Context(), c, &api.PricesQuery{})
+		if err != nil || len(out.Entries) != want || out.Actor != "" {
+			t.Errorf("%s: %+v, %v", customer, out, err)
+		}
+		for name, call := range map[string]func(api.Caller) error{
+			"apply": asking(h, api.ApplyPrices, priceDocument(book)), "check": asking(h, api.CheckPrices, priceDocument(book)),
+			"diff": asking(h, api.DiffPrices, diff(0, 0, book)), "versions": asking(h, api.ListPriceVersions, api.None{}),
+		} {
+			if err := call(c); problem(err).Status != http.StatusForbidden {
+				t.Errorf("%s: %v", name, err)
+			}
 		}
 	}
 }

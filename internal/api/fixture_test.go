@@ -58,6 +58,8 @@ type house struct {
 	journal   *journal.Journal
 	projector *project.Projector
 	live      *tenant.Live
+
+	description *description
 }
 
 func newHouse(t *testing.T) *house {
@@ -78,10 +80,12 @@ func newHouse(t *testing.T) *house {
 	h.local.Defaults = api.Defaults{Currency: "USD", TimeZone: "UTC", Grace: 24 * time.Hour}
 	h.live, err = tenant.NewLive(t.Context(), h.local.Business, h.local.Now)
 	h.must(err)
-	h.server = httptest.NewServer(truthful(t, api.Handler(api.HandlerOptions{
+	handler := api.Handler(api.HandlerOptions{
 		Local: h.local, Keys: h.live, Open: true, Ready: func() error { return nil },
 		Metrics: http.NotFoundHandler(), Logger: slog.New(slog.DiscardHandler),
-	})))
+	})
+	h.description = described(t, handler)
+	h.server = httptest.NewServer(h.description.truthful(t, handler))
 	t.Cleanup(h.server.Close)
 	h.client = h.as("")
 	return h

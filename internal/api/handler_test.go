@@ -127,6 +127,43 @@ func TestErrorsAreProblems(t *testing.T) {
 	}
 }
 
+// TestRefusalsBeforeAnyOperation are problems too, not pages.
+func TestRefusalsBeforeAnyOperation(t *testing.T) {
+	h := handler(t, true)
+	for name, w := range map[string]*httptest.ResponseRecorder{
+		"another name": ask(h, "GET", "http://rebound.example/v1/usage", ""), "another site": ask(h, "POST", "http://localhost/v1/customers", "{}", "Origin: http://evil.example"),
+		"a filter that stands twice": ask(h, "GET", "http://localhost/v1/usage?by=day&by=month", ""),
+	} {
+		var p struct{ Title, Detail string }
+		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || p.Title == "" || p.Detail == "" || w.Header().Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s: %d %s %s", name, w.Code, w.Header(), w.Body)
+		}
+	}
+}
+
+// TestProbes: alive while it stops, but not ready, and why; none of it needs a token.
+func TestProbes(t *testing.T) {
+	var stopping error
+	h := api.Handler(api.HandlerOptions{
+		Local: local(t), Keys: known, Ready: func() error { return stopping }, Logger: slog.New(slog.DiscardHandler),
+		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("tollkeeper_up 1")) }),
+	})
+	probe := func(path string, status int, body string) {
+		t.Helper()
+		if w := ask(h, "GET", "http://toll.example"+path, ""); w.Code != status || !strings.Contains(w.Body.String(), body) {
+			t.Errorf("%s: %d %s; want %d %s", path, w.Code, w.Body, status, body)
+		}
+	}
+	probe("/healthz", 200, "ok")
+	probe("/readyz", 200, "ready")
+	probe("/metrics", 200, "tollkeeper_up 1")
+	probe("/openapi.json", 200, `"openapi":"3.1`)
+	probe("/openapi.yaml", 200, "openapi: 3.1")
+	stopping = errors.New("stopping")
+	probe("/healthz", 200, "ok")
+	probe("/readyz", 503, "stopping")
+}
+
 // TestOpenAPIIsCurrent compares the published description with the operations;
 // -update writes it.
 func TestOpenAPIIsCurrent(t *testing.T) {

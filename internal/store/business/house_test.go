@@ -3,6 +3,7 @@ package business_test
 import (
 	"crypto/sha256"
 	"database/sql"
+	"flag"
 	"math/rand/v2"
 	"path/filepath"
 	"sync/atomic"
@@ -123,4 +124,16 @@ func try(path, statement string) error {
 	db.SetMaxOpenConns(1)
 	_, err = db.Exec(statement)
 	return err
+}
+
+// checks makes the properties of a test try n random cases: what waits for the
+// disk is no work for a hundred. The flag is the process's, so the test is not a
+// parallel one.
+func checks(t *testing.T, n string) {
+	t.Helper()
+	before := flag.Lookup("rapid.checks").Value.String()
+	if err := flag.Set("rapid.checks", n); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = flag.Set("rapid.checks", before) })
 }

@@ -92,7 +92,10 @@ exporters:
     endpoint: 127.0.0.1:14317
     tls:
       insecure: true
-    timeout: 30s
+    # At the start exporters run before receivers: what waits on disk would be
+    # refused and dropped.
+    wait_for_ready: true
+    timeout: 10s
     retry_on_failure:
       enabled: false
     sending_queue:

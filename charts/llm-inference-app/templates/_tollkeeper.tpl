@@ -21,6 +21,7 @@
 {{- $config = mergeOverwrite $config (deepCopy .Values.tollkeeper.config) -}}
 {{- $_ := set $config.ingest "max_body_bytes" (int64 $config.ingest.max_body_bytes) -}}
 {{- $_ := set $config.ingest "keys" (list (dict "name" "collector" "files" (list "/secrets/keys/current" "/secrets/keys/previous"))) -}}
+{{- $_ := set $config "api" (mergeOverwrite (deepCopy ($config.api | default dict)) (dict "admin_token_file" "/secrets/keys/admin")) -}}
 {{- $_ := set $config "data" "/var/lib/tollkeeper/data" -}}
 {{- $_ := set $config "signing_key" (ternary "/secrets/signing/signing.key" "/var/lib/tollkeeper/keys/signing.key" (ne .Values.tollkeeper.signingKey.existingSecret "")) -}}
 {{- $_ := set $config "listen" (dict "otlp_grpc" "0.0.0.0:4317" "otlp_http" "0.0.0.0:4318" "api" "0.0.0.0:8080") -}}
@@ -40,6 +41,9 @@
 {{- $ingest := $c.ingest | default dict -}}
 {{- if hasKey $ingest "keys" -}}
 {{- fail "tollkeeper.config.ingest.keys is refused: the Collector and tollkeeper take their key from one Secret; use tollkeeper.keys" -}}
+{{- end -}}
+{{- if hasKey ($c.api | default dict) "admin_token_file" -}}
+{{- fail "tollkeeper.config.api.admin_token_file is refused: the token is the key `admin` of one Secret with the others; use tollkeeper.keys" -}}
 {{- end -}}
 {{- if hasKey $ingest "auth" -}}
 {{- fail "tollkeeper.config.ingest.auth is refused: anybody in the cluster could put usage on a bill" -}}

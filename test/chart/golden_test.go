@@ -7,9 +7,14 @@ import (
 
 // renders are the ways to install the chart that people read in review: one a
 // mode, and one for each part that can be somebody else's.
-var renders = map[string]func() []string{
-	"demo":      func() []string { return []string{"-f", chart + "/ci/demo-values.yaml"} },
-	"simulator": func() []string { return []string{"-f", chart + "/ci/simulator-values.yaml"} },
+var renders = map[string][]string{
+	"demo":                {"-f", chart + "/ci/demo-values.yaml"},
+	"production":          {"-f", chart + "/values-production.yaml", "-f", chart + "/ci/production-values.yaml"},
+	"simulator":           {"-f", chart + "/ci/simulator-values.yaml"},
+	"external-clickhouse": {"-f", chart + "/ci/external-clickhouse-values.yaml"},
+	"external-collector":  {"-f", chart + "/ci/external-collector-values.yaml"},
+	"external-prometheus": {"-f", chart + "/ci/external-prometheus-values.yaml"},
+	"every-knob":          {"-f", chart + "/ci/every-knob-values.yaml"},
 }
 
 func TestGoldenRenders(t *testing.T) {
@@ -17,7 +22,7 @@ func TestGoldenRenders(t *testing.T) {
 	for name, args := range renders {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			first, second := template(t, args()...), template(t, args()...)
+			first, second := template(t, args...), template(t, args...)
 			if first != second {
 				t.Error("rendered twice, it is not the same: an upgrade would restart Pods for nothing")
 			}

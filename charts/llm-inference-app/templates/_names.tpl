@@ -37,9 +37,9 @@ labels:
   {{- include "app.labels" . | nindent 2 }}
 {{- end -}}
 
-{{/* Labels of a Pod: the user's, but never in place of those that select it. */}}
+{{/* Labels of a Pod: the user's, but never in place of those that select it. No version: it would restart all Pods at each upgrade. */}}
 {{- define "app.podLabels" -}}
-{{- $own := include "app.labels" . | fromYaml -}}
+{{- $own := include "app.selector" . | fromYaml -}}
 {{- toYaml (merge $own (.values.podLabels | default dict)) -}}
 {{- end -}}
 

@@ -44,6 +44,20 @@ securityContext:
     drop: [ALL]
 {{- end -}}
 
+{{/* A list of variables, each name once: the last one wins. Kubernetes refuses a name that comes twice. */}}
+{{- define "app.env" -}}
+{{- $last := list -}}
+{{- $seen := dict -}}
+{{- range reverse (fromYamlArray .) -}}
+{{- if not (hasKey $seen .name) -}}
+{{- $_ := set $seen .name true -}}
+{{- $last = prepend $last . -}}
+{{- end -}}
+{{- end -}}
+env:
+  {{- toYaml $last | nindent 2 }}
+{{- end -}}
+
 {{/* The proxy, which must not stand between our own parts, and the site's authorities. */}}
 {{- define "app.siteEnv" -}}
 {{- $proxy := .root.Values.global.proxy -}}
@@ -74,7 +88,7 @@ securityContext:
 {{- define "app.extraEnv" -}}
 {{- range $name, $value := .values.extraEnv }}
 {{- if not (kindIs "invalid" $value) }}
-- name: {{ $name }}
+- name: {{ $name | quote }}
   {{- if kindIs "map" $value }}
   {{- toYaml $value | nindent 2 }}
   {{- else }}

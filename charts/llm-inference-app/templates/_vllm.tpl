@@ -174,9 +174,9 @@ in. Values are percent-encoded, since a comma or an equals sign would part them.
 {{- add (int64 $s.preStopSeconds) (int64 $s.timeoutSeconds) (int64 $s.flushSeconds) 10 -}}
 {{- end -}}
 
-{{/* The environment of vLLM: the user's map first, each name once, ours where it is missing. */}}
+{{/* The environment of vLLM; of a name that comes twice, the last counts: ours can be set by the user, within the guards, but for what is made of Secrets and the Pod's fields. */}}
 {{- define "vllm.env" -}}
-{{- $billing := dict
+{{- $ours := dict
   "OTEL_SERVICE_NAME" (include "vllm.service" .)
   "OTEL_TRACES_SAMPLER" "always_on"
   "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL" "http/protobuf"
@@ -185,25 +185,20 @@ in. Values are percent-encoded, since a comma or an equals sign would part them.
   "OTEL_BSP_SCHEDULE_DELAY" "500"
 -}}
 {{- if .Values.vllm.instrumentation.enabled -}}
-{{- $billing = merge $billing (include "vllm.instrumentationEnv" . | fromYaml) -}}
+{{- $ours = merge $ours (include "vllm.instrumentationEnv" . | fromYaml) -}}
 {{- end -}}
+{{- if .Values.vllm.cache.enabled -}}
+{{- $_ := set $ours "HF_HOME" "/cache/huggingface" -}}
+{{- end -}}
+{{- if .Values.vllm.nonroot -}}
+{{- /* Libraries write below the home directory, and root's is not theirs. */ -}}
+{{- $_ := set $ours "HOME" "/home/vllm" -}}
+{{- end -}}
+{{- $given := omit .Values.env "HUGGING_FACE_HUB_TOKEN" "HF_TOKEN" "OTEL_RESOURCE_ATTRIBUTES" -}}
 {{- $extra := omit .Values.vllm.extraEnv "OTEL_RESOURCE_ATTRIBUTES" -}}
-{{- $all := dict -}}
-{{- range $name, $value := $billing -}}
-{{- $_ := set $all $name $value -}}
-{{- end -}}
-{{- range $name, $value := .Values.env -}}
-{{- if not (or (kindIs "invalid" $value) (has $name (list "HUGGING_FACE_HUB_TOKEN" "HF_TOKEN" "OTEL_RESOURCE_ATTRIBUTES"))) -}}
-{{- $_ := set $all $name (include "app.text" $value) -}}
-{{- end -}}
-{{- end -}}
-{{- range $name, $value := $all }}
-{{- if kindIs "invalid" (get $extra $name | default nil) }}
-- name: {{ $name }}
-  value: {{ $value | quote }}
+{{- range list $ours $given $extra }}
+{{- include "app.extraEnv" (dict "values" (dict "extraEnv" .)) }}
 {{- end }}
-{{- end }}
-{{- include "app.extraEnv" (dict "values" (dict "extraEnv" $extra)) }}
 {{- range $name, $path := dict "POD_NAME" "metadata.name" "POD_NAMESPACE" "metadata.namespace" "NODE_NAME" "spec.nodeName" }}
 - name: {{ $name }}
   valueFrom:
@@ -213,10 +208,12 @@ in. Values are percent-encoded, since a comma or an equals sign would part them.
 # After the variables that it is made of.
 - name: OTEL_RESOURCE_ATTRIBUTES
   value: {{ include "vllm.resourceAttributes" . | quote }}
+{{- include "vllm.tokenEnv" . }}
+{{- include "vllm.apiKeyEnv" . }}
 {{- end -}}
 
 {{/* The Hugging Face token under both names that libraries read. */}}
-{{- define "vllm.tokenEnv" -}}
+{{- define "vllm.tokenEnv" }}
 {{- $secret := .Values.huggingface.existingSecret -}}
 {{- $key := .Values.huggingface.key -}}
 {{- if include "vllm.token" . -}}
@@ -234,7 +231,7 @@ in. Values are percent-encoded, since a comma or an equals sign would part them.
 {{- end }}
 {{- end -}}
 
-{{- define "vllm.apiKeyEnv" -}}
+{{- define "vllm.apiKeyEnv" }}
 {{- $k := .Values.vllm.apiKey -}}
 {{- if and $k.value $k.existingSecret -}}
 {{- fail "vllm.apiKey.value and vllm.apiKey.existingSecret are both set: which key is meant? Keep one" -}}

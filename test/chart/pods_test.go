@@ -1,0 +1,229 @@
+package chart
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// workloads are the resources that make Pods.
+func workloads(all []object) []object {
+	return slices.DeleteFunc(slices.Clone(all), func(o object) bool { return o.podSpec() == nil })
+}
+
+// TestEveryKnob: what a part can be given arrives at its Pods.
+func TestEveryKnob(t *testing.T) {
+	t.Parallel()
+	all := workloads(ours(objects(t, template(t, "-f", chart+"/ci/every-knob-values.yaml"))))
+	if len(all) < 5 {
+		t.Fatalf("%d workloads", len(all))
+	}
+	for _, o := range all {
+		labels := mapping(o.at("spec", "template", "metadata", "labels"))
+		part := labels["app.kubernetes.io/component"].(string)
+		spec, c := object(o.podSpec()), o.container(t)
+		e := env(c)
+		for what, ok := range map[string]bool{
+			"resources":         at(c, "resources", "limits", "memory") == "3Gi",
+			"extraEnv":          e["PLAIN"] == "text" && e["NUMBER"] == "8" && e["LARGE"] == "1000000000" && e["ON"] == "true",
+			"extraArgs":         slices.Contains(args(c), "--extra="+part),
+			"mounts":            slices.ContainsFunc(list(c["volumeMounts"]), func(m any) bool { return at(m, "mountPath") == "/extra" }),
+			"volumes":           slices.ContainsFunc(list(spec["volumes"]), func(v any) bool { return at(v, "name") == "extra" }),
+			"nodeSelector":      spec.at("nodeSelector", "pool") == part,
+			"tolerations":       spec.at("tolerations", 0, "value") == part,
+			"affinity":          spec.at("affinity", "nodeAffinity") != nil,
+			"spread":            spec.at("topologySpreadConstraints", 0, "topologyKey") == "kubernetes.io/hostname",
+			"priorityClassName": spec.at("priorityClassName") == part+"-priority",
+			"podLabels":         labels["team"] == part,
+			"podAnnotations":    o.at("spec", "template", "metadata", "annotations", "note") == part,
+			"serviceAccount":    spec.at("serviceAccountName") == "inference",
+			"pull secrets":      fmt.Sprint(spec.at("imagePullSecrets")) == "[map[name:pull] map[name:pull-too]]",
+			"registry":          strings.HasPrefix(fmt.Sprint(c["image"]), "registry.example.com/"),
+			"proxy":             e["HTTPS_PROXY"] == "http://proxy.example.com:3128" && strings.Contains(e["NO_PROXY"], "vllm-collector,"),
+			"authorities":       e["SSL_CERT_FILE"] == "/etc/site-ca/ca.crt",
+		} {
+			if !ok {
+				t.Errorf("%s: %s does not arrive", o.id(), what)
+			}
+		}
+	}
+}
+
+// ours leaves out what a sub-chart renders.
+func ours(all []object) []object {
+	return slices.DeleteFunc(slices.Clone(all), func(o object) bool {
+		return o.at("metadata", "labels", "app.kubernetes.io/name") != "llm-inference-app"
+	})
+}
+
+// TestNamesComeOnce: Kubernetes refuses a variable, a port, a volume or a mount
+// that comes twice.
+func TestNamesComeOnce(t *testing.T) {
+	t.Parallel()
+	for name, a := range renders {
+		all := objects(t, template(t, append(slices.Clone(a), values(t, `env: {HF_HOME: /mine, HTTP_PROXY: "http://mine", POD_NAME: mine}`)...)...))
+		ids := map[string]bool{}
+		for _, o := range all {
+			if ids[o.id()] {
+				t.Errorf("%s: %s is rendered twice", name, o.id())
+			}
+			ids[o.id()] = true
+		}
+		for _, o := range workloads(all) {
+			c := o.container(t)
+			for field, key := range map[string]string{"env": "name", "ports": "name", "volumeMounts": "mountPath"} {
+				once(t, name+" "+o.id(), list(c[field]), key)
+			}
+			once(t, name+" "+o.id(), list(o.podSpec()["volumes"]), "name")
+		}
+	}
+}
+
+func once(t *testing.T, where string, list []any, key string) {
+	t.Helper()
+	seen := map[any]bool{}
+	for _, x := range list {
+		if k := at(x, key); seen[k] {
+			t.Errorf("%s: %v comes twice", where, k)
+		} else {
+			seen[k] = true
+		}
+	}
+}
+
+// TestRestricted holds each Pod against pod-security.kubernetes.io's restricted;
+// vLLM with vllm.nonroot, since its official image runs as root.
+func TestRestricted(t *testing.T) {
+	t.Parallel()
+	for name, a := range renders {
+		for _, o := range workloads(objects(t, template(t, append(slices.Clone(a), "--set", "vllm.nonroot=true")...))) {
+			spec := object(o.podSpec())
+			for _, field := range []string{"hostNetwork", "hostPID", "hostIPC"} {
+				if spec[field] != nil {
+					t.Errorf("%s %s: %s", name, o.id(), field)
+				}
+			}
+			for _, v := range list(spec["volumes"]) {
+				if at(v, "hostPath") != nil {
+					t.Errorf("%s %s: a path of the host", name, o.id())
+				}
+			}
+			for _, c := range slices.Concat(list(spec["containers"]), list(spec["initContainers"])) {
+				s := object(mapping(at(c, "securityContext")))
+				seccomp := s.at("seccompProfile", "type")
+				if seccomp == nil {
+					seccomp = spec.at("securityContext", "seccompProfile", "type")
+				}
+				nonroot := s["runAsNonRoot"]
+				if nonroot == nil {
+					nonroot = spec.at("securityContext", "runAsNonRoot")
+				}
+				if seccomp != "RuntimeDefault" || nonroot != true || s["allowPrivilegeEscalation"] != false || fmt.Sprint(s.at("capabilities", "drop")) != "[ALL]" {
+					t.Errorf("%s %s: %v below %v", name, o.id(), s, spec["securityContext"])
+				}
+			}
+		}
+	}
+}
+
+// TestTwoReleases: nothing of one release has a name or selects a Pod of
+// another's, and none is outside of its namespace.
+func TestTwoReleases(t *testing.T) {
+	t.Parallel()
+	one := objects(t, template(t))
+	out, refusal := helm(t, "template", "vllm-two", chart, "--namespace", "llm", "--kube-version", "1.34.0")
+	if refusal != "" {
+		t.Fatal(refusal)
+	}
+	two := objects(t, out)
+	for _, o := range one {
+		if o.at("metadata", "namespace") != "llm" {
+			t.Errorf("%s is in no namespace: one name in two namespaces would be one thing", o.id())
+		}
+		if slices.ContainsFunc(two, func(other object) bool { return other.id() == o.id() }) {
+			t.Errorf("%s is in both", o.id())
+		}
+		if o["kind"] == "Service" {
+			for _, w := range workloads(two) {
+				if selects(map[string]any{"matchLabels": o.at("spec", "selector")}, mapping(w.at("spec", "template", "metadata", "labels"))) {
+					t.Errorf("%s sends to the other's %s", o.id(), w.id())
+				}
+			}
+		}
+	}
+}
+
+// TestServicesReachPods: each Service selects one workload, and its ports are the container's.
+func TestServicesReachPods(t *testing.T) {
+	t.Parallel()
+	all := objects(t, template(t))
+	for _, s := range all {
+		if s["kind"] != "Service" {
+			continue
+		}
+		found := 0
+		for _, w := range workloads(all) {
+			if !selects(map[string]any{"matchLabels": s.at("spec", "selector")}, mapping(w.at("spec", "template", "metadata", "labels"))) {
+				continue
+			}
+			found++
+			for _, p := range list(s.at("spec", "ports")) {
+				if !slices.ContainsFunc(list(w.container(t)["ports"]), func(c any) bool { return at(c, "name") == at(p, "targetPort") }) {
+					t.Errorf("%s: no port %v", s.id(), at(p, "targetPort"))
+				}
+			}
+		}
+		if found != 1 {
+			t.Errorf("%s selects %d workloads", s.id(), found)
+		}
+	}
+	for name, ports := range map[string]string{
+		"vllm-llm-inference-app": "[8000]", "vllm-clickhouse": "[8123 9000]", "vllm-tollkeeper": "[4318 4317 8080]", "vllm-collector": "[4317 4318]",
+	} {
+		var got []any
+		for _, p := range list(find(t, all, "Service/"+name).at("spec", "ports")) {
+			got = append(got, at(p, "port"))
+		}
+		if fmt.Sprint(got) != ports {
+			t.Errorf("%s: ports %v, want %s", name, got, ports)
+		}
+	}
+}
+
+// TestModes: production refuses what everybody knows, and demo shows it.
+func TestModes(t *testing.T) {
+	t.Parallel()
+	complete := []string{"-f", chart + "/values-production.yaml", "-f", chart + "/ci/production-values.yaml"}
+	for set, want := range map[string]string{
+		"clickhouse.auth.existingSecret=":           "/clickhouse/auth/existingSecret",
+		"clickhouse.auth.password=default-password": "/clickhouse/auth/password",
+		"tollkeeper.keys.existingSecret=":           "/tollkeeper/keys/existingSecret",
+		"collector.replicas=1":                      "/collector/replicas",
+		"simulator.enabled=true":                    "/simulator/enabled",
+		"vlm.model=x":                               "vlm",
+		"vllm.gpu.cuont=1":                          "cuont",
+		"mode=prod":                                 "/mode",
+		"vllm.replicas=two":                         "/vllm/replicas",
+	} {
+		if got := refused(t, append(slices.Clone(complete), "--set", set)...); !strings.Contains(got, want) {
+			t.Errorf("%s: it says\n%s\nwithout %q", set, got, want)
+		}
+	}
+	if got := refused(t, "--set", "mode=production"); !strings.Contains(got, "existingSecret") {
+		t.Errorf("the demo's values in production: %s", got)
+	}
+	rendered := template(t, complete...)
+	if strings.Contains(rendered, "which-everybody-knows") || strings.Contains(rendered, "default-password") || strings.Contains(rendered, "kind: Secret") {
+		t.Error("production renders a secret")
+	}
+	all := objects(t, rendered)
+	if find(t, all, "StatefulSet/vllm-collector").at("spec", "replicas") != 2 {
+		t.Error("one Collector in production")
+	}
+	find(t, all, "PodDisruptionBudget/vllm-collector")
+	find(t, all, "PodDisruptionBudget/vllm-tollkeeper")
+	if find(t, all, "StatefulSet/vllm-tollkeeper").at("spec", "replicas") != 1 {
+		t.Error("the journal has one writer")
+	}
+}

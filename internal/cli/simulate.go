@@ -79,6 +79,13 @@ func (o *simulation) add(c *cobra.Command) {
 	_ = c.RegisterFlagCompletionFunc("otlp-protocol", cobra.FixedCompletions([]string{vllmsim.ProtocolGRPC, vllmsim.ProtocolHTTP}, cobra.ShellCompDirectiveNoFileComp))
 }
 
+// Bounds of --rate, in requests a second: one is given a turn of its own, and a
+// clock has no turns between its ticks.
+const (
+	minRate = 0.001
+	maxRate = 100_000.0
+)
+
 // check refuses what cannot be meant.
 func (o *simulation) check() error {
 	if err := checkOutput(o.format); err != nil {
@@ -92,8 +99,10 @@ func (o *simulation) check() error {
 		return wrong("runner", e.Runner, "generate or pooling")
 	case e.MaxModelLen < 1:
 		return wrong("max-model-len", fmt.Sprint(e.MaxModelLen), "at least 1")
-	case o.load.Rate < 0 || o.load.Requests < 0 || o.load.Parallel < 1 || o.length < 0 || e.TokenTime < 0:
-		return usageError{errors.New("--rate, --requests, --parallel, --for and --token-time: no negative numbers, and at least one in parallel")}
+	case o.load.Requests < 0 || o.load.Parallel < 1 || o.length < 0 || e.TokenTime < 0 || e.ScheduleDelay < 0:
+		return usageError{errors.New("--requests, --parallel, --for, --token-time and --schedule-delay: no negative numbers, and at least one in parallel")}
+	case o.load.Rate != 0 && !(o.load.Rate >= minRate && o.load.Rate <= maxRate): // also what is no number
+		return wrong("rate", fmt.Sprint(o.load.Rate), fmt.Sprintf("0, or from %v to %v a second", minRate, maxRate))
 	case o.loads() && len(o.customers) == 0:
 		return wrong("customers", "", "name at least one")
 	}

@@ -198,6 +198,9 @@ func (h *house) serve() (stop func()) {
 			if a, ok := findReady(lines.Bytes()); ok {
 				ready <- a
 			}
+			if !json.Valid(lines.Bytes()) {
+				h.t.Errorf("the log has a line that is no JSON: %s", lines.Bytes())
+			}
 		}
 		close(ready)
 	}()

@@ -3,7 +3,6 @@ package cli
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -119,11 +118,6 @@ func (p *Program) defaultSigningKey() (string, error) {
 
 // addresses are where a server listens.
 type addresses struct{ grpc, http, api string }
-
-// MarshalJSON writes the addresses as the ready line does.
-func (a addresses) MarshalJSON() ([]byte, error) {
-	return json.Marshal(map[string]string{"otlp_grpc": a.grpc, "otlp_http": a.http, "api": a.api})
-}
 
 // serve runs a server until the context ends or it cannot go on.
 func (p *Program) serve(ctx context.Context, o serveOptions, ready func(addresses)) error {

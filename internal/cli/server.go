@@ -264,6 +264,7 @@ func (s *server) apiServer(l net.Listener) (_ *http.Server, err error) {
 		Local: s.local(), Keys: s.keys, Open: loopback(l.Addr()), Ready: s.ready, Logger: s.log,
 		Metrics: promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
 	}))
+	server.ErrorLog = slog.NewLogLogger(s.log.Handler(), slog.LevelDebug) // what a client does wrong
 	server.TLSConfig, err = s.tls(s.config.API.TLS)
 	return server, err
 }

@@ -2,12 +2,22 @@ package cli_test
 
 import (
 	"bytes"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"io"
+	"log"
+	"math/big"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -112,4 +122,107 @@ func TestStopUnderLoad(t *testing.T) {
 	if got := h.command("verify", "--data", h.data); !strings.HasPrefix(got, "OK: ") {
 		t.Error(got)
 	}
+}
+
+// TestFoldingFails: while usage cannot be folded, what is sent is kept all the
+// same, the lag is told, and a rebuild has all of it.
+func TestFoldingFails(t *testing.T) {
+	h := newHouse(t)
+	stop := h.serve()
+	h.send(filepath.Join(recordings, "seed"), false)
+	before := h.usage("--data", h.data)
+	stop()
+	damaged := filepath.Join(h.data, "usage", "2026-11-24.db")
+	if err := os.WriteFile(damaged, bytes.Repeat([]byte("no database "), 1000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	stop = h.serve()
+	body, err := os.ReadFile(filepath.Join(recordings, "chat", "otlp-1.pb"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.post(body); err != nil {
+		t.Error(err)
+	}
+	resp, err := h.client.Get(h.api + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if metrics, err := io.ReadAll(resp.Body); err != nil || !bytes.Contains(metrics, []byte("\ntollkeeper_projection_lag_entries 1\n")) {
+		t.Errorf("%v\n%s", err, metrics)
+	}
+	stop()
+
+	h.command("rebuild", "--data", h.data)
+	if after := h.usage("--data", h.data); after.Requests != before.Requests+1 {
+		t.Errorf("%+v, before %+v", after, before)
+	}
+}
+
+// TestAPIOverTLS: with a certificate the API speaks HTTPS, and nothing else; who
+// tries is not written past the log.
+func TestAPIOverTLS(t *testing.T) {
+	var past bytes.Buffer
+	log.SetOutput(&past)
+	t.Cleanup(func() { log.SetOutput(os.Stderr) })
+	h := newHouse(t)
+	pool := certificate(t, h.home)
+	config := "api: { tls: { cert: api.pem, key: api.key } }\n"
+	if err := os.WriteFile(filepath.Join(h.home, "tollkeeper.yaml"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stop := h.serve()
+	defer func() {
+		if stop(); past.Len() > 0 {
+			t.Errorf("written past the log: %s", &past)
+		}
+	}()
+	if resp, err := h.client.Get(h.api + "/v1/usage"); err == nil {
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusBadRequest {
+			t.Errorf("over plain HTTP: %s", resp.Status)
+		}
+	}
+	h.client.CloseIdleConnections()
+	h.client = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: true}}
+	resp, err := h.client.Get("https" + strings.TrimPrefix(h.api, "http") + "/v1/usage")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if answer, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != http.StatusOK || !bytes.Contains(answer, []byte(`"as_of"`)) {
+		t.Errorf("%s %s, %v", resp.Status, answer, err)
+	}
+}
+
+// certificate writes api.pem and api.key for 127.0.0.1 into dir.
+func certificate(t *testing.T, dir string) *x509.CertPool {
+	t.Helper()
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, public, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	for name, block := range map[string]*pem.Block{"api.pem": {Type: "CERTIFICATE", Bytes: der}, "api.key": {Type: "PRIVATE KEY", Bytes: key}} {
+		text := pem.EncodeToMemory(block)
+		pool.AppendCertsFromPEM(text)
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return pool
 }

@@ -170,18 +170,17 @@ func TestARequestWithoutPrices(t *testing.T) {
 	h.use(span{id: "acme-1", at: "2026-11-03T00:00:00Z", input: 1, output: 1})
 	all, err := same(h, api.AskRequests, api.RequestsQuery{})
 	h.must(err)
-	for range 2 { // before and after it is closed without prices
+	explained := func(invoice string) {
 		e, err := same(h, api.ExplainRequest, api.ByID{ID: all.Records[0].ID})
 		h.must(err)
-		if e.Book != 0 || e.Currency != "" || len(e.Charges) != 0 || e.Total.String() != "0" {
+		if e.Invoice != invoice || e.Book != 0 || e.Currency != "" || len(e.Charges) != 0 || e.Total.String() != "0" {
 			t.Errorf("%+v", e)
 		}
-		if e.Invoice == "" {
-			h.finalise(closing("acme", "2026-11", "unpriced"))
-			h.prices(book)
-		}
-		all.Records[0].Customer = e.Invoice
 	}
+	explained("")
+	h.finalise(closing("acme", "2026-11", "unpriced"))
+	h.prices(book) // too late for a closed invoice
+	explained("acme-0001")
 }
 
 func TestATraceIsExplained(t *testing.T) {
@@ -201,12 +200,10 @@ func TestATraceIsExplained(t *testing.T) {
 	}
 	all, err := same(h, api.AskRequests, api.RequestsQuery{Customer: "acme"})
 	h.must(err)
-	for name, call := range map[string]func(api.Caller) error{
-		"explain": asking(h, api.ExplainRequest, api.ByID{ID: all.Records[0].ID}), "prove": asking(h, api.ProveRequest, api.ByID{ID: all.Records[0].ID}),
-	} {
-		h.refused(call(zeta), http.StatusNotFound, "no request has the id "+all.Records[0].ID)
+	id := api.ByID{ID: all.Records[0].ID}
+	for _, call := range []func(api.Caller) error{asking(h, api.ExplainRequest, id), asking(h, api.ProveRequest, id)} {
+		h.refused(call(zeta), http.StatusNotFound, "no request has the id "+id.ID)
 		h.must(call(h.local))
-		_ = name
 	}
 	_, err = same(h, api.ExplainTrace, api.TraceQuery{Trace: strings.Repeat("0", 32)})
 	h.refused(err, http.StatusNotFound, "no request is of the trace 0000")
@@ -225,5 +222,42 @@ func TestALongTraceIsCut(t *testing.T) {
 	h.must(err)
 	if len(e.Requests) != 100 || !e.More {
 		t.Errorf("%d, more %t", len(e.Requests), e.More)
+	}
+}
+
+// TestWhatWentToAnother is listed as it was: late evidence said who really pays.
+func TestWhatWentToAnother(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.policy()
+	h.customer(tenant.Customer{ID: "acme"})
+	h.customer(tenant.Customer{ID: "zeta"})
+	h.prices(book)
+	first := span{id: "acme-1", at: "2026-11-03T10:00:00Z", input: 1_000_000}
+	h.use(first, span{id: "acme-2", at: "2026-11-03T11:00:00Z", input: 100_000})
+	h.finalise(closing("acme", "2026-11"))
+	first.prompt, first.payer = 1, "zeta"
+	h.use(first)
+
+	e, err := same(h, api.ExplainLine, api.ExplainQuery{ID: "acme-0001", Line: 1})
+	h.must(err)
+	if e.Used != 1_100_000 || e.Sum != e.Used || e.Count != 2 || e.Moved != 1 || !e.Complete || len(e.Records) != 2 || !e.Records[0].Moved || e.Records[1].Moved ||
+		e.Records[0].Customer != "acme" || e.Records[0].Used != 1_000_000 || len(e.Records[0].Observations) != 1 {
+		t.Errorf("%+v", e)
+	}
+	x := h.finalise(early(closing("acme", "2026-12")))
+	want := "1 less_usage " + opt + " input_tokens -1000000 × 0.1 / 1000000 ~ -0.10"
+	if got := lines(x); x.Total != "-0.10" || len(got) != 1 || got[0] != want {
+		t.Errorf("%s %q; want %q", x.Total, got, want)
+	}
+	e, err = same(h, api.ExplainLine, api.ExplainQuery{ID: "acme-0002", Line: 1})
+	h.must(err)
+	if e.Used != -1_000_000 || e.Sum != e.Used || e.Count != 1 || e.Moved != 1 || e.Amount != "-0.10" {
+		t.Errorf("%+v", e)
+	}
+	draft, err := same(h, api.DraftInvoice, api.DraftQuery{Customer: "zeta", Month: "2026-11"})
+	h.must(err)
+	if draft.Total != "0.20" {
+		t.Errorf("zeta pays %s", draft.Total)
 	}
 }

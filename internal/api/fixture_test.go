@@ -122,6 +122,9 @@ type span struct {
 	at            string
 	input, output int64
 	cached        int64  // of input
+	audio         int64  // ms, which no text request has
+	prompt        int    // its place among the prompts of one request
+	payer         string // whom a valid tag names
 	service       string // "": opt-125m
 	trace         string // "": one of its own
 	model         string // "": facebook/opt-125m
@@ -132,11 +135,11 @@ const (
 	service = "opt-125m"
 )
 
-// policy says who pays: whom the request id names, and nobody else.
+// policy says who pays: whom the tag names, else whom the request id does.
 func (h *house) policy() {
 	h.Helper()
 	b, err := usage.Policy{
-		Order: []string{usage.RuleRequestID}, RequestIDs: []string{`^cmpl-(?P<customer>[a-z]+)-`},
+		Order: []string{usage.RuleTag, usage.RuleRequestID}, RequestIDs: []string{`^cmpl-(?P<customer>[a-z]+)-`},
 		Engines: []usage.Engine{{Match: map[string]string{"service.name": service}, Model: opt}},
 	}.Canonical()
 	h.must(err)
@@ -176,23 +179,30 @@ func (h *house) line(s span) []byte {
 	if s.service == "" {
 		s.service = service
 	}
-	unique := fmt.Sprintf("%x", tenant.HashToken(s.id))
+	unique := fmt.Sprintf("%x", tenant.HashToken(fmt.Sprint(s.id, s.prompt)))
 	if s.trace == "" {
 		s.trace = unique[:32]
 	}
 	at := h.time(s.at).UnixNano()
 	o := usage.Observation{
-		Kind: usage.KindUsage, Domain: usage.DomainSpan, Trace: s.trace, Span: unique[32:48], Start: at, End: at + int64(time.Second), RequestID: "cmpl-" + s.id + "-0",
+		Kind: usage.KindUsage, Domain: usage.DomainSpan, Trace: s.trace, Span: unique[32:48], Start: at, End: at + int64(time.Second), RequestID: fmt.Sprintf("cmpl-%s-%d", s.id, s.prompt),
 		Quantities: usage.NewQuantities(usage.Quantity{Name: usage.InputTokens, Amount: s.input}, usage.Quantity{Name: usage.OutputTokens, Amount: s.output}),
 		Resource:   usage.Attributes{{Key: "service.instance.id", Str: s.service + "-0"}, {Key: "service.name", Str: s.service}},
 	}
 	if s.cached != 0 {
 		o.Quantities.Add(usage.CachedInputTokens, s.cached)
 	}
+	if s.audio != 0 {
+		o.Quantities.Add("audio_ms", s.audio)
+	}
 	if s.model != "" {
 		o.Resource = append(usage.Attributes{{Key: "gen_ai.request.model", Str: s.model}}, o.Resource...)
 	}
-	return usage.AppendLine(nil, &o, &usage.Stamp{Producer: "key_sender"}, nil)
+	stamp := usage.Stamp{Producer: "key_sender"}
+	if s.payer != "" {
+		o.Tag, stamp.Tag, stamp.Key, stamp.Customer = "v1.-.key_edge.mac", usage.TagValid, "key_edge", s.payer
+	}
+	return usage.AppendLine(nil, &o, &stamp, nil)
 }
 
 func (h *house) time(s string) time.Time {

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -353,4 +354,77 @@ func TestCustomersSeeTheirOwnInvoices(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// TestAmountsInAnotherCurrencyWait: what a closed period still owes in dollars is
+// on no invoice in euros, and said.
+func TestAmountsInAnotherCurrencyWait(t *testing.T) {
+	t.Parallel()
+	h := newOffice(t)
+	h.finalise(closing("acme", "2026-11"))
+	h.use(span{id: "acme-late", at: "2026-11-15T00:00:00Z", input: 100_000})
+	h.prices(strings.Replace(book, "USD", "EUR", 1))
+	euro := "EUR"
+	_, err := api.UpdateCustomer.Call(t.Context(), h.local, &api.UpdateCustomerIn{ID: "acme", Body: api.CustomerSpec{Currency: &euro}})
+	h.must(err)
+	x, err := same(h, api.DraftInvoice, api.DraftQuery{Customer: "acme"})
+	h.must(err)
+	if len(x.Deferred) != 1 || x.Deferred[0].Invoice != "acme-0001" || x.Deferred[0].Currency != "USD" || x.Deferred[0].Amount != "0.01" || x.Currency != "EUR" || x.Total != "0.00" {
+		t.Errorf("%s %s %+v", x.Total, x.Currency, x.Deferred)
+	}
+	_, err = same(h, api.FinaliseInvoice, early(closing("acme", "2026-12")))
+	h.refused(err, http.StatusConflict, "--allow-other-currency closes it all the same")
+}
+
+// behind is a projection that never catches up; whoever asks twice has waited long
+// enough.
+type behind struct {
+	api.Store
+	gone func()
+	asks int
+}
+
+func (s *behind) Positions(context.Context) (map[string]uint64, error) {
+	if s.asks++; s.asks > 1 {
+		s.gone()
+	}
+	return map[string]uint64{}, nil
+}
+
+// TestUsageThatIsBehindIsNotInvoiced: it would be short of what was acknowledged.
+func TestUsageThatIsBehindIsNotInvoiced(t *testing.T) {
+	t.Parallel()
+	h := newOffice(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	h.local.Usage = &behind{Store: h.local.Usage, gone: cancel}
+	in := closing("acme", "2026-11")
+	_, err := api.FinaliseInvoice.Call(ctx, h.local, &in)
+	h.refused(err, http.StatusServiceUnavailable, "usage is folded up to entry 0 of 7 of the journal\ntry again while `tollkeeper serve` runs")
+}
+
+// TestTheReservedCustomer is metered and priced like anybody, and never invoiced.
+func TestTheReservedCustomer(t *testing.T) {
+	t.Parallel()
+	w := newTwins(t, newOffice)
+	h := w.inside
+	_, err := change(w, api.AddCustomer, api.AddCustomerIn{Body: spec(tenant.TestCustomer, "")})
+	h.refused(err, http.StatusConflict, "is reserved for tests of the installation")
+	for range 2 { // it is added when it is first needed
+		tag, err := api.MakeTag.Call(t.Context(), h.client, new(tagFor(tenant.TestCustomer, "", "")))
+		h.must(err)
+		if v := h.verdict(tag, noon); v.Customer != tenant.TestCustomer {
+			t.Errorf("%+v", v)
+		}
+	}
+	list, err := same(h, api.ListCustomers, api.None{})
+	h.must(err)
+	for _, c := range list.Customers {
+		if c.Reserved != (c.ID == tenant.TestCustomer) {
+			t.Errorf("%+v", c)
+		}
+	}
+	_, err = same(h, api.FinaliseInvoice, closing(tenant.TestCustomer, "2026-11"))
+	h.refused(err, http.StatusConflict, "never invoiced")
+	_, err = same(h, api.DraftInvoice, api.DraftQuery{Customer: tenant.TestCustomer})
+	h.refused(err, http.StatusConflict, "never invoiced")
 }

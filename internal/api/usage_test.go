@@ -143,3 +143,26 @@ func TestCustomersSeeTheirOwnUsage(t *testing.T) {
 	_, err := api.AskUsage.Call(t.Context(), zeta, &api.UsageQuery{Customer: "acme"})
 	h.refused(err, http.StatusForbidden, "this key sees customer zeta only")
 }
+
+// TestUsageOfOtherKinds: quantities that no text request has are summed by name.
+func TestUsageOfOtherKinds(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.policy()
+	h.use(
+		span{id: "acme-1", at: "2026-11-03T00:00:00Z", input: 10, cached: 4, audio: 1500},
+		span{id: "acme-2", at: "2026-11-03T01:00:00Z", audio: 500},
+		span{id: "zeta-1", at: "2026-11-03T02:00:00Z", input: 1},
+	)
+	out, err := same(h, api.AskUsage, api.UsageQuery{By: []string{"customer"}})
+	h.must(err)
+	const amounts = `"cached_input_tokens":4,"output_tokens":0,"reasoning_tokens":0,"other":{"audio_ms":2000}`
+	for _, want := range []string{
+		`{"customer":"acme","requests":2,"input_tokens":10,` + amounts, `{"customer":"zeta","requests":1,"input_tokens":1,"cached_input_tokens":0,"output_tokens":0,"reasoning_tokens":0}`,
+		`"total":{"requests":3,"input_tokens":11,` + amounts,
+	} {
+		if got := text(h, out); !strings.Contains(got, want) {
+			t.Errorf("%s lacks %s", got, want)
+		}
+	}
+}

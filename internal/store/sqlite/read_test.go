@@ -3,8 +3,13 @@ package sqlite_test
 import (
 	"context"
 	"database/sql"
+	"os"
 	"path/filepath"
+	"reflect"
+	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/tollkeeper/tollkeeper/internal/store/sqlite"
 	"github.com/tollkeeper/tollkeeper/internal/store/storetest"
@@ -158,4 +163,45 @@ func TestOtherProgramsRead(t *testing.T) {
 	if err != nil || len(totals) != 1 || totals[0].Quantities.Get(usage.InputTokens) != 20 {
 		t.Errorf("%+v, %v", totals, err)
 	}
+}
+
+// TestReaderLetsGo asks about all days and then nothing: the files do not stay
+// open, and can be asked again.
+func TestReaderLetsGo(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	want := fill(t, dir, storetest.NewGenerator(13, 1).Batches(60))
+	files := len(dayFiles(t, dir))
+	synctest.Test(t, func(t *testing.T) {
+		r := reader(t, dir)
+		for range 2 {
+			got, err := r.Records(t.Context(), usage.RecordFilter{Limit: 1 << 20})
+			if err != nil || !reflect.DeepEqual(got, want) {
+				t.Fatalf("%d records, want %d, or they differ, %v", len(got), len(want), err)
+			}
+			if n := descriptors(t, dir); n < files {
+				t.Fatalf("%d descriptors of %d files: the test proves nothing", n, files)
+			}
+			<-time.After(5 * time.Minute)
+			synctest.Wait()
+			if n := descriptors(t, dir); n > 0 {
+				t.Errorf("%d descriptors of %d files are open after five minutes", n, files)
+			}
+		}
+	})
+}
+
+// descriptors counts the open files of this process below a folder.
+func descriptors(t *testing.T, dir string) (n int) {
+	t.Helper()
+	open, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil || len(open) == 0 {
+		t.Skip("this system does not list open files")
+	}
+	for _, fd := range open {
+		if name, err := os.Readlink(fd); err == nil && strings.HasPrefix(name, dir+"/") {
+			n++
+		}
+	}
+	return n
 }

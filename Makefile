@@ -5,6 +5,8 @@ TOOLS ?= $(or $(TMPDIR),/tmp)/tollkeeper-tools
 GOLANGCI_VERSION := v2.15.0
 # Packages with goroutines: the race detector's slowness is spent on these alone.
 RACE_PACKAGES = $(shell .ci/race-packages)
+SHARED ?= ../shared
+IMAGES ?= $(TOOLS)/images
 FUZZ_TIME ?= 30s
 ROUNDS ?= 100
 CASES ?= 1000000
@@ -13,10 +15,10 @@ N ?= 1000000
 DAYS ?= 10
 PROPERTY_PACKAGES := ./internal/money ./internal/rating ./internal/billing
 
-.PHONY: help build test properties race lint golangci fuzz crash fault chart monitoring e2e-vllm bench bench-ingest bench-scale ci
+.PHONY: help build test properties race lint golangci fuzz crash fault chart monitoring images build-minikube e2e-vllm bench bench-ingest bench-scale ci
 
 help: ## print this list
-	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## compile everything
 	$(GO) build ./...
@@ -50,6 +52,12 @@ chart: ## lint the Helm chart and check what it renders, with Helm 4 and 3 (buil
 
 monitoring: ## alerts (promtool), dashboards and their templates against a real Prometheus, Collector and tollkeeper
 	test/monitoring/run "$(TOOLS)"
+
+images: ## write the chart's images as tars into IMAGES, without an engine or a registry (mkimage of ../shared/cluster)
+	$(GO) run ./deploy/images -o "$(IMAGES)" -shared "$(SHARED)"
+
+build-minikube: ## build tollkeeper's image and the instrumented vLLM's into minikube's engine
+	@deploy/build-minikube
 
 e2e-vllm: ## a real vLLM on CPU (../shared/vllm), 240 requests by the openai client: records, counters and cents compared
 	test/e2e/vllm/run

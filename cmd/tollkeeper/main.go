@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // a container may have no time zones
 
 	"github.com/tollkeeper/tollkeeper/internal/cli"
 )

@@ -10,8 +10,15 @@ import (
 	"github.com/tollkeeper/tollkeeper/internal/usage"
 )
 
-// version is the module's version, or the commit that it was built from.
+// release is set by the linker in an image's build, where there is no version
+// control to ask.
+var release string
+
+// version is the release, the module's version, or the commit that it was built from.
 func version() string {
+	if release != "" {
+		return release
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"

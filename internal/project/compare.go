@@ -20,6 +20,9 @@ type Reader interface {
 	Records(ctx context.Context, f usage.RecordFilter) ([]usage.Record, error)
 	Tallies(ctx context.Context) ([]usage.Tally, error)
 	Conflicts(ctx context.Context, in usage.Range) ([]usage.ConflictPair, error)
+	// Ahead tells whether a part of it has more than Positions says: a batch is just
+	// being applied, or is read again after the projector died.
+	Ahead(ctx context.Context) (bool, error)
 }
 
 // The kinds of Difference.
@@ -118,8 +121,9 @@ func (c *Comparison) follow(ctx context.Context) error {
 	})
 }
 
-// ErrMoving says that the projection changed whenever a part was compared.
-var ErrMoving = errors.New("usage changes faster than it can be compared: try again when less comes in, or while the server is stopped")
+// ErrMoving says that the projection changed whenever a part was compared, or
+// has more in some files than it says as a whole.
+var ErrMoving = errors.New("usage is in the middle of a change whenever it is compared: let `tollkeeper serve` catch up and try again, or run `tollkeeper rebuild`")
 
 // settled compares a part until it is equal, or stays different although the
 // projection has had the time to finish what it was doing. One that never rests
@@ -135,10 +139,14 @@ func (c *Comparison) settled(ctx context.Context, compare func() ([]Difference, 
 		if err != nil || len(found) == 0 {
 			return err
 		}
-		if c.Journal.Position() != before {
+		ahead, err := c.Got.Ahead(ctx)
+		if err != nil {
+			return err
+		}
+		if ahead || c.Journal.Position() != before {
 			still = 0
 		}
-		// Twice at rest: a server may be in the middle of the files of one batch.
+		// Twice at rest: a server may be about to say how far it has come.
 		if still++; still > 2 {
 			for _, d := range found {
 				c.differ(d.Kind, d.Place, d.Detail)

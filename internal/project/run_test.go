@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -228,6 +230,35 @@ func TestComparisonCannotKeepUp(t *testing.T) {
 		}}}
 		if err := c.Run(t.Context()); !errors.Is(err, project.ErrMoving) || len(c.Differences) > 0 {
 			t.Errorf("%v, %v", err, c.Differences)
+		}
+	})
+}
+
+// TestComparisonAfterADeath compares while a server that died has come back and
+// reads again what only its days' files had for certain: what they have in
+// advance is no tampering, and once it is through nothing is wrong.
+func TestComparisonAfterADeath(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := record(t)
+		dir := t.TempDir()
+		p, _ := f.projected(t, dir)
+		f.catchUp(t, p, f.size(t)/2)
+		died := filepath.Join(t.TempDir(), "usage")
+		if err := os.CopyFS(died, os.DirFS(dir)); err != nil {
+			t.Fatal(err)
+		}
+		p, s := f.projected(t, died)
+		if p.Position() != 0 {
+			t.Fatalf("it goes on behind entry %d: the test proves nothing", p.Position())
+		}
+		again, want := f.projected(t, t.TempDir())
+		c := &project.Comparison{Journal: again, Want: want, Got: s}
+		if err := c.Run(t.Context()); !errors.Is(err, project.ErrMoving) || len(c.Differences) > 0 {
+			t.Errorf("before it is through: %v, %+v", err, c.Differences)
+		}
+		f.catchUp(t, p, f.size(t)/2)
+		if err := c.Run(t.Context()); err != nil || len(c.Differences) > 0 {
+			t.Errorf("afterwards: %v, %+v", err, c.Differences)
 		}
 	})
 }

@@ -176,6 +176,22 @@ func (r *Reader) Positions(ctx context.Context) (map[string]uint64, error) {
 	return positions, explain(err)
 }
 
+// Ahead tells whether the file of a day has more than Positions says: a batch is
+// just being applied, or is applied again after the writer died.
+func (r *Reader) Ahead(ctx context.Context) (ahead bool, err error) {
+	at, err := r.Positions(ctx)
+	if err != nil {
+		return false, err
+	}
+	err = r.eachDay(ctx, usage.Range{}, func(db *sql.DB) error {
+		positions, err := loadPositions(ctx, db)
+		d := dayTotals{positions: positions}
+		ahead = ahead || d.after(at)
+		return err
+	})
+	return ahead, err
+}
+
 // indexFile opens index.db; nil when there is no projection yet.
 func (r *Reader) indexFile(ctx context.Context) (*sql.DB, error) {
 	if _, err := os.Stat(filepath.Join(r.dir, indexFile)); errors.Is(err, os.ErrNotExist) {

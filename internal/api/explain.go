@@ -97,6 +97,9 @@ var ExplainLine = &Op[ExplainQuery, LineExplanation]{
 		case n >= len(x.Lines) && n < len(x.Lines)+len(x.Adjustments):
 			return l.explainAdjustment(ctx, x, &x.Adjustments[n-len(x.Lines)])
 		}
+		if len(x.Lines)+len(x.Adjustments) == 0 {
+			return nil, &Error{Status: http.StatusNotFound, Message: fmt.Sprintf("invoice %s has no lines", x.ID)}
+		}
 		return nil, &Error{Status: http.StatusNotFound, Message: fmt.Sprintf("invoice %s has no line %d: its lines are 1 to %d", x.ID, in.Line, len(x.Lines)+len(x.Adjustments))}
 	},
 }

@@ -332,7 +332,7 @@ var chances = []struct {
 }{
 	{regexp.MustCompile(`tollkeeper-journal-[0-9a-f]{16}`), "JOURNAL"},
 	{regexp.MustCompile(`tollkeeper\+[0-9a-f]{8}\+[A-Za-z0-9+/=]{44}`), "VERIFIER"},
-	{regexp.MustCompile(`\b[A-Za-z0-9+/]{43}=`), "ROOT"},
+	{regexp.MustCompile(`\B[+/][A-Za-z0-9+/]{42}=|\b[A-Za-z0-9+/]{43}=`), "ROOT"},
 	{regexp.MustCompile(`\bkey_[0-9a-z]{16}\b`), "KEY"},
 	{regexp.MustCompile(`\btk_[0-9a-z]{52}\b`), "TOKEN"},
 	{regexp.MustCompile(`\btk_[0-9a-z]{4}\b`), "HINT"},

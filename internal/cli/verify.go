@@ -14,6 +14,7 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/tollkeeper/tollkeeper/internal/api"
 	"github.com/tollkeeper/tollkeeper/internal/journal"
@@ -56,6 +57,12 @@ With --proof it checks a proof made by "tollkeeper prove", without any data.`,
 	_ = c.MarkFlagFilename("proof", "json")
 	c.MarkFlagsMutuallyExclusive("proof", "data")
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		for _, name := range []string{"checkpoint", "proof", "key"} {
+			// Such as "$(cat nothing.pub)": not to check it would be a wrong OK.
+			if v := changed(c, name); v != nil && strings.Trim(*v, "[]") == "" {
+				return usageError{fmt.Errorf("--%s is empty", name)}
+			}
+		}
 		for i := range o.keys {
 			var err error
 			if o.keys[i], err = readKey(o.keys[i]); err != nil {
@@ -70,16 +77,24 @@ With --proof it checks a proof made by "tollkeeper prove", without any data.`,
 	return c
 }
 
-// readKey takes a verifier key as text or as the name of a file that holds it.
+// readKey takes a verifier key as text or as the name of a file that holds it. An
+// error does not repeat the text: it can be the signing key.
 func readKey(s string) (string, error) {
-	if strings.Count(s, "+") >= 2 && !exists(s) {
-		return strings.TrimSpace(s), nil
+	if strings.Count(s, "+") < 2 || exists(s) {
+		b, err := os.ReadFile(s)
+		if err != nil {
+			return "", fmt.Errorf("--key: neither a verifier key nor a file that holds one: %w", err)
+		}
+		s = string(b)
 	}
-	b, err := os.ReadFile(s)
-	if err != nil {
-		return "", fmt.Errorf("--key: neither a verifier key nor a file that holds one: %w", err)
+	s = strings.TrimSpace(s)
+	if strings.HasPrefix(s, "PRIVATE+KEY+") {
+		return "", errors.New("--key: that is the signing key: keep it secret. The verifier key lies beside it, in the file whose name ends in .pub")
 	}
-	return strings.TrimSpace(string(b)), nil
+	if _, err := note.NewVerifier(s); err != nil {
+		return "", fmt.Errorf("--key: no verifier key, such as tollkeeper+1234abcd+…: %w", err)
+	}
+	return s, nil
 }
 
 // trusted are the keys whose signatures count: those given, else the one beside

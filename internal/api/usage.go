@@ -263,11 +263,17 @@ func (q *UsageQuery) step() int64 {
 
 // row finds or makes the group of a total.
 func (q *UsageQuery) row(groups map[string]*UsageRow, t *usage.Total) *UsageRow {
-	values := make([]string, 0, len(q.By))
+	values, order := make([]string, 0, len(q.By)), make([]string, 0, len(q.By))
 	for _, d := range q.By {
-		values = append(values, q.value(d, t))
+		v := q.value(d, t)
+		values = append(values, v)
+		if d == "hour" { // two of one name are told apart by their offsets, which say nothing about which came first
+			local := time.Unix(t.Bucket, 0).In(q.zone)
+			v = local.Add(-time.Duration(local.Minute()) * time.Minute).UTC().Format(time.RFC3339)
+		}
+		order = append(order, v)
 	}
-	id := strings.Join(values, "\x00")
+	id := strings.Join(order, "\x00")
 	r := groups[id]
 	if r == nil {
 		r = &UsageRow{}
@@ -288,7 +294,7 @@ func (q *UsageQuery) value(dimension string, t *usage.Total) string {
 		return time.Unix(t.Bucket, 0).In(zone).Format("2006-01-02")
 	case "hour":
 		// With its offset: an hour that the clocks repeat is two.
-		return time.Unix(t.Bucket, 0).In(zone).Truncate(time.Minute).Format("2006-01-02T15") + offset(time.Unix(t.Bucket, 0).In(zone))
+		return time.Unix(t.Bucket, 0).In(zone).Format("2006-01-02T15Z07:00")
 	case "customer":
 		return t.Customer
 	case "project":
@@ -305,5 +311,3 @@ func (q *UsageQuery) value(dimension string, t *usage.Total) string {
 		return string(t.Grade)
 	}
 }
-
-func offset(t time.Time) string { return t.Format("Z07:00") }

@@ -3,6 +3,7 @@ package api_test
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -142,6 +143,30 @@ func TestCustomersSeeTheirOwnUsage(t *testing.T) {
 	}
 	_, err := api.AskUsage.Call(t.Context(), zeta, &api.UsageQuery{Customer: "acme"})
 	h.refused(err, http.StatusForbidden, "this key sees customer zeta only")
+}
+
+// TestHoursThatTheClocksRepeat are two, in the order in which they came.
+func TestHoursThatTheClocksRepeat(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.policy()
+	h.use(
+		span{id: "acme-1", at: "2026-10-24T23:45:00Z", input: 1},
+		span{id: "acme-2", at: "2026-10-25T00:00:00Z", input: 2},
+		span{id: "acme-3", at: "2026-10-25T00:59:59Z", input: 4},
+		span{id: "acme-4", at: "2026-10-25T01:00:00Z", input: 8},
+		span{id: "acme-5", at: "2026-10-25T02:00:00Z", input: 16},
+	)
+	for by, want := range map[string][]string{
+		"hour": {"2026-10-25T01+02:00: 1 1 0", "2026-10-25T02+02:00: 2 6 0", "2026-10-25T02+01:00: 1 8 0", "2026-10-25T03+01:00: 1 16 0"},
+		"day":  {"2026-10-25: 5 31 0"},
+	} {
+		out, err := same(h, api.AskUsage, api.UsageQuery{By: []string{by}, TimeZone: "Europe/Berlin"})
+		h.must(err)
+		if got := rows(out, []string{by}); !slices.Equal(got, want) {
+			t.Errorf("%q; want %q", got, want)
+		}
+	}
 }
 
 // TestUsageOfOtherKinds: quantities that no text request has are summed by name.

@@ -133,6 +133,15 @@ var (
 	bodyStatuses = []int{http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType}
 )
 
+// needs says whose key an operation takes.
+func needs(role tenant.Role, own bool) string {
+	s := "Needs a key of the role " + string(role) + "; not for customers' own keys."
+	if own {
+		s = "Needs a key of the role " + string(role) + "; a customer's own key gets what is that customer's."
+	}
+	return s
+}
+
 func (op *Op[I, O]) register(h *handler) {
 	statuses := slices.Clone(errorStatuses)
 	if _, ok := reflect.TypeFor[I]().FieldByName("Body"); ok {
@@ -140,7 +149,7 @@ func (op *Op[I, O]) register(h *handler) {
 	}
 	huma.Register(h.api, huma.Operation{
 		OperationID: op.Name, Method: op.Method, Path: op.Path, Summary: op.Summary,
-		Description: "Needs a " + string(op.Role) + "'s key.", MaxBodyBytes: maxAPIBody,
+		Description: needs(op.Role, op.Own), MaxBodyBytes: maxAPIBody,
 		Errors: statuses,
 	}, func(ctx context.Context, in *I) (*answer[O], error) {
 		c, _ := ctx.Value(callerKey{}).(caller)
@@ -211,7 +220,7 @@ func (h *handler) as(ctx context.Context, c caller, need tenant.Role, own bool) 
 	case err != nil:
 		return nil, h.told("authenticate", err)
 	case !key.Role.Allows(need):
-		return nil, &Error{Status: http.StatusForbidden, Message: key.ID + " is a " + string(key.Role) + " key; this needs a " + string(need) + "'s"}
+		return nil, &Error{Status: http.StatusForbidden, Message: key.ID + " has the role " + string(key.Role) + "; this needs the role " + string(need)}
 	case key.Customer != "" && !own:
 		return nil, &Error{Status: http.StatusForbidden, Message: key.ID + " is a customer's key; this is the operator's"}
 	}

@@ -2,12 +2,14 @@ package cli_test
 
 import (
 	"bytes"
+	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,6 +22,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/tollkeeper/tollkeeper/internal/vllmsim"
 	_ "modernc.org/sqlite" // the driver "sqlite", for the command sql
 )
 
@@ -31,6 +34,7 @@ var update = flag.Bool("update", false, "write the golden files")
 //	serve [FLAG…]       starts `tollkeeper serve --data data` on free ports, waits until it is ready, and sets
 //	                    $API, $OTLP_HTTP (both http://HOST:PORT), $OTLP_GRPC; its log is server.log
 //	end                 ends it by SIGTERM and wants exit code 0
+//	engine              starts a simulated vLLM whose spans go to $OTLP_HTTP, and sets $ENGINE (http://HOST:PORT)
 //	post [CASE|FILE…]   sends the bodies of a recording (testdata/recordings/vllm-0.32.0/CASE) or a file (.pb, .json)
 //	                    to $OTLP_HTTP with $TOKEN, if set, and waits until usage has them; ! post wants another answer
 //	                    than 200; the answers are its standard output
@@ -60,7 +64,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"serve": scriptServe, "end": scriptEnd, "post": scriptPost, "await": scriptAwait, "emit": scriptEmit,
+			"serve": scriptServe, "engine": scriptEngine, "end": scriptEnd, "post": scriptPost, "await": scriptAwait, "emit": scriptEmit,
 			"get": scriptGet, "settle": scriptSettle, "http": scriptHTTP, "status": scriptStatus, "plain": scriptPlain, "stranger": scriptStranger, "sql": scriptSQL, "flip": scriptFlip,
 		},
 	})
@@ -107,6 +111,16 @@ func (s *scriptServer) kill() {
 		_ = s.cmd.Wait()
 		s.cmd = nil
 	}
+}
+
+func scriptEngine(ts *testscript.TestScript, _ bool, _ []string) {
+	s, err := vllmsim.Start("127.0.0.1:0", vllmsim.Options{
+		OTLPEndpoint: ts.Getenv("OTLP_HTTP") + "/v1/traces", OTLPProtocol: vllmsim.ProtocolHTTP, Sampler: vllmsim.AlwaysOn,
+		ServiceName: vllmsim.DefaultServiceName, ScheduleDelay: 10 * time.Millisecond, Logger: slog.New(slog.DiscardHandler),
+	})
+	ts.Check(err)
+	ts.Defer(func() { _ = s.Close(context.Background()) })
+	ts.Setenv("ENGINE", s.URL())
 }
 
 func scriptEnd(ts *testscript.TestScript, _ bool, _ []string) {

@@ -126,11 +126,8 @@ func TestNetworkPolicies(t *testing.T) {
 		o.name, o.namespace = "elsewhere "+o.name, "elsewhere"
 		everybody[o.name] = o
 	}
-	// Those that come and go: the sub-chart's, and helm test's.
+	// The sub-chart's.
 	everybody["prometheus"] = pod{name: "prometheus", namespace: "llm", labels: map[string]any{"app.kubernetes.io/name": "prometheus", "app.kubernetes.io/instance": "vllm"}}
-	everybody["test"] = pod{name: "test", namespace: "llm", labels: map[string]any{
-		"app.kubernetes.io/name": "llm-inference-app", "app.kubernetes.io/instance": "vllm", "app.kubernetes.io/component": "test",
-	}}
 	everybody["stranger"] = pod{name: "stranger", namespace: "llm"}
 
 	want := map[string]bool{

@@ -20,6 +20,9 @@ func TestEveryKnob(t *testing.T) {
 		t.Fatalf("%d workloads", len(all))
 	}
 	for _, o := range all {
+		if o["kind"] == "Pod" {
+			continue // helm test's
+		}
 		labels := mapping(o.at("spec", "template", "metadata", "labels"))
 		part := labels["app.kubernetes.io/component"].(string)
 		spec, c := object(o.podSpec()), o.container(t)
@@ -225,5 +228,24 @@ func TestModes(t *testing.T) {
 	find(t, all, "PodDisruptionBudget/vllm-tollkeeper")
 	if find(t, all, "StatefulSet/vllm-tollkeeper").at("spec", "replicas") != 1 {
 		t.Error("the journal has one writer")
+	}
+}
+
+// TestImages: an image by digest, and another registry for all of them.
+func TestImages(t *testing.T) {
+	t.Parallel()
+	digest := "sha256:" + strings.Repeat("0123456789abcdef", 4)
+	for set, want := range map[string]string{
+		"mode=demo":                                 "docker.io/vllm/vllm-openai:v0.32.0",
+		"vllm.image.tag=v1":                         "docker.io/vllm/vllm-openai:v1",
+		"vllm.image.digest=" + digest:               "docker.io/vllm/vllm-openai@" + digest,
+		"global.imageRegistry=registry.example.com": "registry.example.com/vllm/vllm-openai:v0.32.0",
+		"simulator.enabled=true":                    "docker.io/tollkeeper/tollkeeper:0.1.0",
+		"vllm.instrumentation.enabled=true":         "docker.io/tollkeeper/vllm-openai-instrumented:v0.32.0",
+		"vllm.instrumentation.enabled=true,vllm.image.digest=" + digest: "docker.io/tollkeeper/vllm-openai-instrumented:v0.32.0",
+	} {
+		if got := find(t, objects(t, template(t, "--set", set)), vllm).container(t)["image"]; got != want {
+			t.Errorf("%s: %v, want %s", set, got, want)
+		}
 	}
 }

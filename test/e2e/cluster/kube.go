@@ -1,0 +1,152 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// kubectl runs one command.
+func (b *bench) kubectl(ctx context.Context, arguments string) error {
+	_, err := b.shell.run(ctx, "kubectl "+arguments)
+	return err
+}
+
+// requests waits until so many more were answered or failed.
+func (b *bench) requests(ctx context.Context, n int) error {
+	from := b.traffic.ended()
+	return until(ctx, settleTime, fmt.Sprintf("%d requests", n), func() error {
+		if done := b.traffic.ended() - from; done < n {
+			return fmt.Errorf("%d so far", done)
+		}
+		return nil
+	})
+}
+
+// pause lets an outage last.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// without scales a workload down for a time.
+func (b *bench) without(ctx context.Context, workload string, d time.Duration) error {
+	n, err := b.shell.run(ctx, fmt.Sprintf("kubectl get %s -o jsonpath={.spec.replicas}", workload))
+	if err != nil {
+		return err
+	}
+	if err := b.kubectl(ctx, fmt.Sprintf("scale --replicas=0 %s", workload)); err != nil {
+		return err
+	}
+	err = pause(ctx, d)
+	return errors.Join(err, b.kubectl(ctx, fmt.Sprintf("scale --replicas=%s %s", strings.TrimSpace(n), workload)), b.ready(ctx))
+}
+
+// chaosPod runs test/e2e/chaos, which `run` has put there.
+const chaosPod = "kubectl exec -n chaos chaos -- /chaos"
+
+// container is the id of a Pod's container.
+func (b *bench) container(ctx context.Context, pod string) (string, error) {
+	id, err := b.shell.run(ctx, fmt.Sprintf("kubectl get pod %s -o jsonpath={.status.containerStatuses[0].containerID}", pod))
+	return strings.TrimSpace(id), err
+}
+
+// kill ends a Pod's processes without warning, and waits until Kubernetes saw it.
+func (b *bench) kill(ctx context.Context, pod string) error {
+	id, err := b.container(ctx, pod)
+	if err != nil {
+		return err
+	}
+	if _, err := b.shell.run(ctx, chaosPod+" kill "+id); err != nil {
+		return err
+	}
+	return until(ctx, settleTime, pod+" is started again", func() error {
+		now, err := b.container(ctx, pod)
+		if err == nil && now == id {
+			err = errors.New("not yet")
+		}
+		return err
+	})
+}
+
+func (b *bench) podReady(ctx context.Context, pod string) error {
+	return until(ctx, settleTime, pod+" is there", func() error {
+		return b.kubectl(ctx, fmt.Sprintf("wait --for=condition=Ready --timeout=%s pod/%s", settleTime, pod))
+	})
+}
+
+// upgrade changes values of the release, and waits until all is ready.
+func (b *bench) upgrade(ctx context.Context, set string) error {
+	_, err := b.shell.run(ctx, "helm upgrade vllm llm-inference-app --reuse-values "+set)
+	return errors.Join(err, b.ready(ctx))
+}
+
+// The Collector reads its key when it starts, tollkeeper when the file changes.
+const (
+	oldKey = "demo-collector-key-which-everybody-knows" // the chart's default
+	newKey = "another-collector-key-for-the-rotation"
+)
+
+// rotateKey does what docs/ops says: the new one current, the old one previous;
+// then the old one away.
+func rotateKey(ctx context.Context, b *bench) error {
+	return errors.Join(
+		b.upgrade(ctx, "--set tollkeeper.keys.current="+newKey+" --set tollkeeper.keys.previous="+oldKey),
+		b.requests(ctx, 10),
+		b.upgrade(ctx, "--set tollkeeper.keys.current="+newKey+" --set tollkeeper.keys.previous="),
+	)
+}
+
+// wrongKey has the Collector show a key that tollkeeper does not know.
+func wrongKey(ctx context.Context, b *bench) error {
+	const env = "--set-json collector.extraEnv="
+	err := errors.Join(b.upgrade(ctx, env+`'{"TOLLKEEPER_KEY":"wrong"}'`), b.requests(ctx, 10), pause(ctx, b.outage))
+	return errors.Join(err, b.upgrade(ctx, env+`'{}'`))
+}
+
+// counted are the engine's own counters, over its processes.
+func (b *bench) counted(ctx context.Context) (s sums, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, b.vllm+"/metrics", http.NoBody)
+	if err != nil {
+		return s, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return s, err
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	for lines.Scan() {
+		name, value, _ := strings.Cut(lines.Text(), " ")
+		name, _, _ = strings.Cut(name, "{")
+		var to *int64
+		switch name {
+		case "vllm:request_success_total":
+			to = &s.Requests
+		case "vllm:request_prompt_tokens_sum":
+			to = &s.Input
+		case "vllm:request_generation_tokens_sum":
+			to = &s.Output
+		default:
+			continue
+		}
+		if i := strings.LastIndex(value, " "); i >= 0 {
+			value = value[i+1:] // a label held a space
+		}
+		f, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			return s, fmt.Errorf("%s: %w", lines.Text(), err)
+		}
+		*to += int64(f)
+	}
+	return s, lines.Err()
+}

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// sums are requests and their tokens.
+type sums struct {
+	Requests int64 `json:"requests"`
+	Input    int64 `json:"input_tokens"`
+	Output   int64 `json:"output_tokens"`
+}
+
+func (s sums) plus(o sums) sums {
+	return sums{s.Requests + o.Requests, s.Input + o.Input, s.Output + o.Output}
+}
+
+func (s sums) minus(o sums) sums {
+	return sums{s.Requests - o.Requests, s.Input - o.Input, s.Output - o.Output}
+}
+
+func (s sums) String() string {
+	return fmt.Sprintf("%d requests, %d + %d tokens", s.Requests, s.Input, s.Output)
+}
+
+// load is traffic of some clients at a time, and what they saw of usage.
+type load struct {
+	url   string // of vLLM
+	model string
+	name  string // begins each request's id
+
+	began    time.Time
+	mu       sync.Mutex
+	told     map[string]sums // usage by request id, of those that were answered whole
+	failed   int
+	lastFail error
+
+	number atomic.Int64
+	stop   context.CancelFunc
+	done   sync.WaitGroup
+}
+
+// clients is how many requests are under way at a time.
+const clients = 4
+
+// start begins the traffic.
+func (l *load) start(ctx context.Context) {
+	ctx, l.stop = context.WithCancel(ctx)
+	l.began, l.told = time.Now(), map[string]sums{}
+	for range clients {
+		l.done.Go(func() {
+			for ctx.Err() == nil {
+				l.one(context.WithoutCancel(ctx), l.number.Add(1))
+			}
+		})
+	}
+}
+
+// finish lets what is under way end, and tells what was seen.
+func (l *load) finish() (seen sums, failed int) {
+	l.stop()
+	l.done.Wait()
+	for _, used := range l.told {
+		seen = seen.plus(used)
+	}
+	return seen, l.failed
+}
+
+// ended is how many requests were answered or failed.
+func (l *load) ended() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.told) + l.failed
+}
+
+// answerTime bounds one request.
+const answerTime = time.Minute
+
+// one is a request, each second one streamed. What failed is no usage to its
+// client: the engine may have another view of it.
+func (l *load) one(ctx context.Context, n int64) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	id := fmt.Sprintf("%s-%d", l.name, n)
+	used, err := l.ask(ctx, id, n, n%2 == 0)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil {
+		l.failed++
+		l.lastFail = err
+		return
+	}
+	l.told[id] = used
+}
+
+type reported struct {
+	Usage *struct {
+		Prompt     int64 `json:"prompt_tokens"`
+		Completion int64 `json:"completion_tokens"`
+	} `json:"usage"`
+}
+
+func (l *load) ask(ctx context.Context, id string, n int64, stream bool) (sums, error) {
+	question := map[string]any{"model": l.model, "prompt": fmt.Sprintf("San Francisco is number %d of", n), "max_tokens": 4 + n%13, "ignore_eos": true}
+	if stream {
+		question["stream"], question["stream_options"] = true, map[string]any{"include_usage": true}
+	}
+	body, err := json.Marshal(question)
+	if err != nil {
+		return sums{}, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, l.url+"/v1/completions", bytes.NewReader(body))
+	if err != nil {
+		return sums{}, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("X-Request-Id", id)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return sums{}, err
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return sums{}, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return sums{}, fmt.Errorf("%s: %.200s", resp.Status, answer)
+	}
+	return used(answer, stream)
+}
+
+// used reads the usage of an answer; of a stream, that of its last piece.
+func used(answer []byte, stream bool) (sums, error) {
+	if stream {
+		pieces := strings.Split(strings.TrimSpace(string(answer)), "\n\n")
+		if n := len(pieces); n < 2 || pieces[n-1] != "data: [DONE]" {
+			return sums{}, errors.New("the stream broke off")
+		}
+		answer = []byte(strings.TrimPrefix(pieces[len(pieces)-2], "data: "))
+	}
+	var r reported
+	if err := json.Unmarshal(answer, &r); err != nil {
+		return sums{}, err
+	}
+	if r.Usage == nil {
+		return sums{}, errors.New("an answer without usage")
+	}
+	return sums{1, r.Usage.Prompt, r.Usage.Completion}, nil
+}

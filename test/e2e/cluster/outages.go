@@ -1,0 +1,260 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// outage is an accident under load. Afterwards what is billed must be what the
+// clients saw, each request once.
+type outage struct {
+	name string
+	// during happens while requests run, and returns when all is well again.
+	during func(ctx context.Context, b *bench) error
+	// loses says that spans may be lost: then the engine's own counters must say
+	// how many, and that must be what the clients' sums lack.
+	loses bool
+	// restarts says that vLLM itself ends: its counters begin anew, and clients
+	// see requests fail.
+	restarts bool
+}
+
+// The release's parts, as the chart names them.
+const (
+	collector0 = "vllm-collector-0"
+	collector1 = "vllm-collector-1"
+	clickhouse = "vllm-clickhouse-0"
+	tollkeeper = "vllm-tollkeeper-0"
+)
+
+func (b *bench) outages() []outage {
+	return []outage{
+		{name: "nothing", during: func(ctx context.Context, b *bench) error { return b.requests(ctx, 40) }},
+		{name: "kill -9 of one of two Collectors, three times", during: func(ctx context.Context, b *bench) error {
+			for _, pod := range []string{collector0, collector1, collector0} {
+				if err := b.kill(ctx, pod); err != nil {
+					return err
+				}
+				if err := errors.Join(b.requests(ctx, 10), b.podReady(ctx, pod)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}},
+		{name: "no Collector for 10 s", during: func(ctx context.Context, b *bench) error {
+			return b.without(ctx, "statefulset/vllm-collector", 10*time.Second)
+		}},
+		{name: fmt.Sprintf("no Collector for %s", b.outage), loses: true, during: func(ctx context.Context, b *bench) error {
+			return b.without(ctx, "statefulset/vllm-collector", b.outage)
+		}},
+		{name: fmt.Sprintf("no ClickHouse for %s", b.outage), during: func(ctx context.Context, b *bench) error {
+			return b.without(ctx, "statefulset/vllm-clickhouse", b.outage)
+		}},
+		{name: "kill -9 of ClickHouse", during: func(ctx context.Context, b *bench) error {
+			return errors.Join(b.kill(ctx, clickhouse), b.requests(ctx, 10), b.podReady(ctx, clickhouse))
+		}},
+		{name: "kill -9 of tollkeeper, three times", during: func(ctx context.Context, b *bench) error {
+			for range 3 {
+				if err := errors.Join(b.kill(ctx, tollkeeper), b.requests(ctx, 10), b.podReady(ctx, tollkeeper)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}},
+		{name: "tollkeeper's Pod deleted", during: func(ctx context.Context, b *bench) error {
+			return errors.Join(b.kubectl(ctx, "delete pod "+tollkeeper), b.requests(ctx, 10), b.podReady(ctx, tollkeeper))
+		}},
+		{name: fmt.Sprintf("no tollkeeper for %s", b.outage), during: func(ctx context.Context, b *bench) error {
+			return b.without(ctx, "statefulset/vllm-tollkeeper", b.outage)
+		}},
+		{name: "the Collector's key rotated", during: rotateKey},
+		{name: fmt.Sprintf("the Collector's key wrong for %s", b.outage), during: wrongKey},
+		{name: "a rolling upgrade of all", restarts: true, during: func(ctx context.Context, b *bench) error {
+			return b.upgrade(ctx, fmt.Sprintf("--set vllm.podAnnotations.again=a%d --set collector.podAnnotations.again=a%[1]d --set tollkeeper.podAnnotations.again=a%[1]d", time.Now().Unix()))
+		}},
+		{name: "vLLM's Pod deleted while streams run", restarts: true, during: func(ctx context.Context, b *bench) error {
+			return errors.Join(b.kubectl(ctx, "delete pod -l app.kubernetes.io/component=vllm,app.kubernetes.io/instance=vllm"), b.ready(ctx))
+		}},
+	}
+}
+
+// settleTime is how long all may take to arrive after an outage: the longest
+// pause of a Collector's retries, and a restart or two.
+const settleTime = 3 * time.Minute
+
+// model is what the chart serves by default.
+const model = "facebook/opt-125m"
+
+// vllmPort is where the load reaches vLLM.
+const vllmPort = 18000
+
+// suffer has each outage happen under load, and compares.
+func (b *bench) suffer(ctx context.Context) error {
+	b.vllm = fmt.Sprintf("http://127.0.0.1:%d", vllmPort)
+	err := b.step("two Collectors", func() (string, error) { return "ready", b.upgrade(ctx, "--set collector.replicas=2") })
+	if err != nil {
+		return err
+	}
+	// kubectl ends when the Pod that it forwards to does.
+	forward := fmt.Sprintf("(while :; do kubectl port-forward services/vllm-llm-inference-app %d:8000; done)", vllmPort)
+	if err := b.shell.background(ctx, forward, vllmPort); err != nil {
+		return err
+	}
+	var failed []error
+	for _, o := range b.outages() {
+		failed = append(failed, b.step("under load: "+o.name, func() (string, error) { return b.survive(ctx, o) }))
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return errors.Join(failed...)
+}
+
+func (b *bench) survive(ctx context.Context, o outage) (string, error) {
+	engine, err := b.counted(ctx)
+	if err != nil {
+		return "", err
+	}
+	b.traffic = &load{url: b.vllm, model: model, name: fmt.Sprintf("e2e-%d", time.Now().UnixNano())}
+	b.traffic.start(ctx)
+	err = errors.Join(b.requests(ctx, clients), o.during(ctx, b), b.requests(ctx, clients))
+	asked, failed := b.traffic.finish()
+	if err != nil {
+		return "", errors.Join(err, b.traffic.lastFail)
+	}
+	if failed > 0 && !o.restarts {
+		return "", fmt.Errorf("%d requests failed: %w", failed, b.traffic.lastFail)
+	}
+	if o.loses {
+		return b.lossIsShown(ctx, asked, engine)
+	}
+	if err := until(ctx, settleTime, "what is billed is what clients saw", func() error { return b.billedOnce(ctx) }); err != nil {
+		return "", err
+	}
+	seen := asked.String() + ", billed once each"
+	if failed > 0 {
+		seen += fmt.Sprintf("; %d requests broke off", failed)
+	}
+	if o.restarts {
+		return seen, nil
+	}
+	return seen + ", as the engine's counters say", b.counters(ctx, engine, asked)
+}
+
+// lossIsShown wants the engine's counters to say what clients saw, and the
+// difference from them to the bill to be what the bill lacks: nobody is left to
+// guess.
+func (b *bench) lossIsShown(ctx context.Context, asked, before sums) (string, error) {
+	if err := b.counters(ctx, before, asked); err != nil {
+		return "", err
+	}
+	var billed, last sums
+	// It has settled when what came in 15 s is nothing: longer than a retry.
+	still := time.Now()
+	err := until(ctx, settleTime, "the bill settles", func() (err error) {
+		if billed, err = b.billed(ctx); err != nil {
+			return err
+		}
+		if billed != last {
+			last, still = billed, time.Now()
+		}
+		if time.Since(still) < 15*time.Second {
+			return errors.New("more came")
+		}
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	if extra := billed.minus(asked); extra.Requests > 0 || extra.Input > 0 || extra.Output > 0 {
+		return "", fmt.Errorf("billed %s, but clients saw %s", billed, asked)
+	}
+	return fmt.Sprintf("%s; lost %s: the difference from counters to bill, and from the clients' sums", asked, asked.minus(billed)), nil
+}
+
+// counters wants the engine to have counted what clients saw.
+func (b *bench) counters(ctx context.Context, before, asked sums) error {
+	return until(ctx, settleTime, "the engine's counters", func() error {
+		now, err := b.counted(ctx)
+		if err == nil && now.minus(before) != asked {
+			err = fmt.Errorf("the engine counted %s, clients saw %s", now.minus(before), asked)
+		}
+		return err
+	})
+}
+
+// record is one of `tollkeeper requests`.
+type record struct {
+	RequestID  string `json:"request_id"`
+	Quantities sums   `json:"quantities"`
+}
+
+// mostRecords is how many of one outage's are read.
+const mostRecords = 100_000
+
+// records are those of the present traffic, by the client's id.
+func (b *bench) records(ctx context.Context) (map[string][]sums, error) {
+	out, err := b.shell.run(ctx, fmt.Sprintf("kubectl exec %s -- tollkeeper requests --from %s --limit %d -o json", tollkeeper, b.traffic.began.UTC().Format(time.RFC3339), mostRecords))
+	if err != nil {
+		return nil, err
+	}
+	var answer struct {
+		Records []record `json:"records"`
+	}
+	if err := json.Unmarshal([]byte(out), &answer); err != nil {
+		return nil, fmt.Errorf("%w:\n%.200s", err, out)
+	}
+	byID := map[string][]sums{}
+	for _, r := range answer.Records {
+		id := strings.TrimPrefix(r.RequestID, "cmpl-")
+		if strings.HasPrefix(id, b.traffic.name+"-") {
+			r.Quantities.Requests = max(r.Quantities.Requests, 1)
+			byID[id] = append(byID[id], r.Quantities)
+		}
+	}
+	return byID, nil
+}
+
+// billedOnce wants each request that a client saw whole on one record, with the
+// usage that it was told; one that broke off on one at most.
+func (b *bench) billedOnce(ctx context.Context) error {
+	byID, err := b.records(ctx)
+	if err != nil {
+		return err
+	}
+	missing := 0
+	for id, used := range b.traffic.told {
+		switch have := byID[id]; {
+		case len(have) == 0:
+			missing++
+		case len(have) > 1:
+			return fmt.Errorf("%s is billed %d times", id, len(have))
+		case have[0] != used:
+			return fmt.Errorf("%s is billed with %s, its client saw %s", id, have[0], used)
+		}
+	}
+	for id, have := range byID {
+		if len(have) > 1 {
+			return fmt.Errorf("%s is billed %d times", id, len(have))
+		}
+	}
+	if missing > 0 {
+		return fmt.Errorf("%d of %d requests are not billed yet", missing, len(b.traffic.told))
+	}
+	return nil
+}
+
+// billed is the sum of the present traffic's records.
+func (b *bench) billed(ctx context.Context) (all sums, err error) {
+	byID, err := b.records(ctx)
+	for _, list := range byID {
+		for _, s := range list {
+			all = all.plus(s)
+		}
+	}
+	return all, err
+}

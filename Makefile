@@ -15,10 +15,11 @@ N ?= 1000000
 DAYS ?= 10
 PROPERTY_PACKAGES := ./internal/money ./internal/rating ./internal/billing
 
-.PHONY: help build test properties race lint golangci fuzz crash fault chart monitoring images build-minikube e2e-vllm bench bench-ingest bench-scale ci
+.PHONY: help build test properties race lint golangci fuzz crash fault chart monitoring images build-minikube e2e-vllm e2e-cluster e2e-cluster-long bench bench-ingest bench-scale ci
 
 help: ## print this list
-	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  %-17s %s
+", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## compile everything
 	$(GO) build ./...
@@ -61,6 +62,12 @@ build-minikube: ## build tollkeeper's image and the instrumented vLLM's into min
 
 e2e-vllm: ## a real vLLM on CPU (../shared/vllm), 240 requests by the openai client: records, counters and cents compared
 	test/e2e/vllm/run
+
+e2e-cluster: ## the README's walk-through on a real Kubernetes (KUBECONFIG, else ../shared/cluster), then accidents under load
+	test/e2e/cluster/run
+
+e2e-cluster-long: ## the same with outages of two minutes
+	test/e2e/cluster/run -outage 2m
 
 bench: ## all benchmarks: single packages, ingest against the Collector, folding (quarter of an hour; nothing else may run)
 	$(GO) test -run '^$$' -bench . ./internal/...

@@ -18,8 +18,7 @@ PROPERTY_PACKAGES := ./internal/money ./internal/rating ./internal/billing
 .PHONY: help build test properties race lint golangci fuzz crash fault chart monitoring images build-minikube e2e-vllm e2e-cluster e2e-cluster-long bench bench-ingest bench-scale ci
 
 help: ## print this list
-	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  %-17s %s
-", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## compile everything
 	$(GO) build ./...

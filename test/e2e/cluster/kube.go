@@ -52,7 +52,7 @@ func (b *bench) without(ctx context.Context, workload string, d time.Duration) e
 }
 
 // chaosPod runs test/e2e/chaos, which `run` has put there.
-const chaosPod = "kubectl exec -n chaos chaos -- /chaos"
+const chaosPod = "kubectl exec --namespace=chaos pod/chaos -- /chaos"
 
 // container is the id of a Pod's container.
 func (b *bench) container(ctx context.Context, pod string) (string, error) {

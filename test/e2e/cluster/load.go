@@ -124,7 +124,7 @@ func (l *load) ask(ctx context.Context, id string, n int64, stream bool) (sums, 
 		return sums{}, err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("X-Request-Id", id)
+	req.Header.Set("X-Request-ID", id)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return sums{}, err

@@ -43,12 +43,12 @@ func newShell(ctx context.Context, folder string) (*shell, error) {
 	return s, s.cmd.Start()
 }
 
-// exitStatus is a command's failure.
-type exitStatus int
+// exitError is a command's failure.
+type exitError int
 
-func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+func (e exitError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
-// run runs a command to its end. The error is an exitStatus where it failed;
+// run runs a command to its end. The error is an exitError where it failed;
 // its output is there all the same.
 func (s *shell) run(ctx context.Context, command string) (output string, err error) {
 	return s.fed(ctx, command, "")
@@ -76,7 +76,7 @@ func (s *shell) fed(ctx context.Context, command, input string) (output string, 
 		}
 		code, err := strconv.Atoi(strings.TrimSpace(status))
 		if err == nil && code != 0 {
-			err = fmt.Errorf("%w\n%s", exitStatus(code), said.String())
+			err = fmt.Errorf("%w\n%s", exitError(code), said.String())
 		}
 		return strings.TrimSuffix(said.String(), "\n"), err
 	}

@@ -143,7 +143,7 @@ func (b *bench) build(ctx context.Context, command string) (string, error) {
 	if err == nil {
 		return "built into minikube", nil
 	}
-	var status exitStatus
+	var status exitError
 	if !errors.As(err, &status) || status != 2 || !strings.Contains(out, "make images") || b.load == "" {
 		return "", err
 	}

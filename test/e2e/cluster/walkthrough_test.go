@@ -95,7 +95,7 @@ func TestShell(t *testing.T) {
 	defer s.close()
 	for _, c := range []struct{ command, input, want string }{
 		{"export A='two words'; mkdir in; cd in", "", ""},
-		{`echo "$A in $(basename "$PWD")"`, "", "two words in in\n"},
+		{`echo "$A into $(basename "$PWD")"`, "", "two words into in\n"},
 		{"cat; echo said >&2", "select 'it';", "select 'it';\nsaid\n"},
 		{"printf unended", "", "unended"},
 		{"cat", "", ""},

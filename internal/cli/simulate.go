@@ -29,6 +29,7 @@ type simulation struct {
 	addr      string
 	customers []string
 	length    time.Duration
+	drain     time.Duration
 	format    string
 }
 
@@ -40,6 +41,9 @@ func simulateVLLMCommand(p *Program) *cobra.Command {
 vLLM's: usage blocks, streams, request ids, one span for each finished choice, none for a client that left or a caller whose traceparent ends
 in 00, and the counters of /metrics with their moments of change.
 
+The variables of the environment by which OpenTelemetry steers a vLLM (OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER,
+OTEL_EXPORTER_OTLP_TRACES_ENDPOINT and the others of the exporter, OTEL_BSP_…) stand in for the flags that are not given.
+
 With --rate or --requests it also sends itself requests in the name of --customers: each X-Request-Id begins with the customer's name, so that
 attribution.request_id: [ '^(chat)?cmpl-(?P<customer>[a-z]+)-' ] tells them apart. At the end it prints what the clients saw: the other side of
 the bill.`,
@@ -48,7 +52,12 @@ the bill.`,
   tollkeeper simulate vllm --otlp-protocol http/protobuf --otlp-endpoint http://127.0.0.1:4318/v1/traces`,
 	}
 	o.add(c)
-	c.RunE = func(c *cobra.Command, _ []string) error { return p.simulate(c.Context(), &o) }
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if err := o.environment(p, c.Flags().Changed); err != nil {
+			return usageError{err}
+		}
+		return p.simulate(c.Context(), &o)
+	}
 	return c
 }
 
@@ -74,6 +83,7 @@ func (o *simulation) add(c *cobra.Command) {
 	f.Uint64Var(&o.load.Seed, "seed", 1, "the same seed asks the same")
 	f.StringSliceVar(&o.customers, "customers", []string{"acme", "globex", "initech"}, "who sends them")
 	f.DurationVar(&o.length, "for", 0, "end after so long (default: Ctrl-C)")
+	f.DurationVar(&o.drain, "shutdown-timeout", 0, "when told to end, let requests in flight finish for so long; 0 cuts them, as vLLM's own default does")
 	f.StringVarP(&o.format, "output", "o", "table", "how to print what the clients saw: table, json or csv")
 	_ = c.RegisterFlagCompletionFunc("sampler", cobra.FixedCompletions([]string{vllmsim.ParentBasedAlwaysOn, vllmsim.AlwaysOn}, cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("otlp-protocol", cobra.FixedCompletions([]string{vllmsim.ProtocolGRPC, vllmsim.ProtocolHTTP}, cobra.ShellCompDirectiveNoFileComp))
@@ -99,8 +109,8 @@ func (o *simulation) check() error {
 		return wrong("runner", e.Runner, "generate or pooling")
 	case e.MaxModelLen < 1:
 		return wrong("max-model-len", fmt.Sprint(e.MaxModelLen), "at least 1")
-	case o.load.Requests < 0 || o.load.Parallel < 1 || o.length < 0 || e.TokenTime < 0 || e.ScheduleDelay < 0:
-		return usageError{errors.New("--requests, --parallel, --for, --token-time and --schedule-delay: no negative numbers, and at least one in parallel")}
+	case o.load.Requests < 0 || o.load.Parallel < 1 || o.length < 0 || o.drain < 0 || e.TokenTime < 0 || e.ScheduleDelay < 0:
+		return usageError{errors.New("--requests, --parallel, --for, --shutdown-timeout, --token-time and --schedule-delay: no negative numbers, and at least one in parallel")}
 	case o.load.Rate != 0 && !(o.load.Rate >= minRate && o.load.Rate <= maxRate): // also what is no number
 		return wrong("rate", fmt.Sprint(o.load.Rate), fmt.Sprintf("0, or from %v to %v a second", minRate, maxRate))
 	case o.loads() && len(o.customers) == 0:
@@ -132,6 +142,13 @@ func (p *Program) simulate(ctx context.Context, o *simulation) (err error) {
 		traffic.Run(ctx)
 	} else {
 		<-ctx.Done()
+	}
+	if o.drain > 0 {
+		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.drain)
+		defer cancel()
+		if err := s.Drain(drain); err != nil {
+			log.Warn("requests were cut: they had not finished", "shutdown_timeout", o.drain)
+		}
 	}
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
 	defer cancel()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -91,6 +92,40 @@ func TestRestartCutsWhatIsInFlight(t *testing.T) {
 			t.Error(err)
 		}
 		wait.Wait()
+	}
+}
+
+// TestDrainFinishesWhatIsInFlight takes nothing new meanwhile, and the span of what
+// finished is sent by Close.
+func TestDrainFinishesWhatIsInFlight(t *testing.T) {
+	sink, gate := newSink(t), newGate(3)
+	s := start(t, sink, vllmsim.Options{Sleep: gate.sleep})
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		if status, body := post(t, s, "/v1/completions", `{"prompt":"a b","max_tokens":50,"ignore_eos":true}`); status != http.StatusOK || !strings.Contains(body, `"completion_tokens":50`) {
+			t.Errorf("answered %d %s", status, body)
+		}
+	})
+	eventually(t, "three steps", func() bool { return counter(t, s, "vllm:iteration_tokens_total_count") == 3 })
+	wait.Go(func() {
+		if err := s.Drain(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+	eventually(t, "nothing new is taken", func() bool {
+		c, err := net.Dial("tcp", strings.TrimPrefix(s.URL(), "http://"))
+		if err == nil {
+			c.Close()
+		}
+		return err != nil
+	})
+	gate.open(100)
+	wait.Wait()
+	if err := s.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if n := len(sink.spans(t)); n != 1 {
+		t.Errorf("%d spans, want that of the request which finished", n)
 	}
 }
 

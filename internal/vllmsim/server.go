@@ -85,6 +85,10 @@ func (s *Server) replace(ctx context.Context, crashed bool) error {
 	return err
 }
 
+// Drain stops listening and lets requests in flight finish, as vLLM does for its
+// --shutdown-timeout: until the context ends. Close has to follow.
+func (s *Server) Drain(ctx context.Context) error { return s.http.Shutdown(ctx) }
+
 // Close ends the process as SIGTERM does, and stops listening.
 func (s *Server) Close(ctx context.Context) error {
 	p := s.process()

@@ -18,7 +18,8 @@ RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X github.c
 
 FROM scratch
 COPY --from=build /out/ /
-ENV TOLLKEEPER_DATA=/data XDG_CONFIG_HOME=/config
+# In PATH, so that `kubectl exec POD -- tollkeeper …` finds it.
+ENV PATH=/ TOLLKEEPER_DATA=/data XDG_CONFIG_HOME=/config
 USER 65532:65532
 VOLUME ["/data", "/config"]
 EXPOSE 4317 4318 8080

@@ -229,6 +229,9 @@ func TestOurImageRuns(t *testing.T) {
 	if c.User != "65532:65532" || !slices.Equal(c.Entrypoint, []string{"/tollkeeper"}) {
 		t.Fatalf("%+v", c)
 	}
+	if i := slices.IndexFunc(c.Env, func(s string) bool { return strings.HasPrefix(s, "PATH=") }); i < 0 || !slices.Contains(strings.Split(c.Env[i][len("PATH="):], ":"), "/") {
+		t.Errorf("`kubectl exec … -- tollkeeper` does not find the program by %q", c.Env)
+	}
 	// The layer is a gzipped tar.
 	root := t.TempDir()
 	if err := os.Chmod(root, 0o755); err != nil {

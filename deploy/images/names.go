@@ -16,9 +16,6 @@ import (
 
 const chart = "charts/llm-inference-app"
 
-// instrumentedRepository is that of deploy/vllm-instrumented, whose tag is vLLM's.
-const instrumentedRepository = "docker.io/tollkeeper/vllm-openai-instrumented"
-
 // reference is an image in the chart's values.
 type reference struct {
 	Registry, Repository, Tag string
@@ -36,7 +33,13 @@ type component struct{ Image reference }
 
 // chartRefs are the names that the chart has for each image.
 func chartRefs() (map[string][]string, error) {
-	var values struct{ VLLM, Tollkeeper, Collector, ClickHouse component }
+	var values struct {
+		VLLM struct {
+			Image           reference
+			Instrumentation component
+		}
+		Tollkeeper, Collector, ClickHouse component
+	}
 	var prometheus struct{ Image reference }
 	if err := readYAML(filepath.Join(chart, "values.yaml"), &values); err != nil {
 		return nil, err
@@ -60,7 +63,9 @@ func chartRefs() (map[string][]string, error) {
 		}
 	}
 	// The equipment's vLLM has the instrumentation already: one image, two names.
-	out["vllm"] = append(out["vllm"], instrumentedRepository+":"+values.VLLM.Image.Tag)
+	instrumented := values.VLLM.Image
+	instrumented.Repository = values.VLLM.Instrumentation.Image.Repository
+	out["vllm"] = append(out["vllm"], instrumented.String())
 	return out, nil
 }
 

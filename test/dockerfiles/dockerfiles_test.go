@@ -67,6 +67,15 @@ func TestOurImage(t *testing.T) {
 	if e := of[*instructions.EntrypointCommand](run); len(e) != 1 || !slices.Equal(e[0].CmdLine, []string{"/tollkeeper"}) || e[0].PrependShell {
 		t.Errorf("entrypoints: %v", e)
 	}
+	env := map[string]string{}
+	for _, c := range of[*instructions.EnvCommand](run) {
+		for _, pair := range c.Env {
+			env[pair.Key] = pair.Value
+		}
+	}
+	if env["PATH"] != "/" || env["TOLLKEEPER_DATA"] != "/data" {
+		t.Errorf("environment %v: `kubectl exec … -- tollkeeper` has to find the program and its data", env)
+	}
 	if r := of[*instructions.RunCommand](run); len(r) > 0 {
 		t.Error("a program runs in scratch")
 	}

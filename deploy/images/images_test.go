@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -129,6 +130,37 @@ func TestBuildMinikube(t *testing.T) {
 				t.Errorf("it ran\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(c.calls, "\n"))
 			}
 		})
+	}
+}
+
+// TestDockerfileHasAllThatItBuilds compiles what .dockerignore lets into a build,
+// and nothing else.
+func TestDockerfileHasAllThatItBuilds(t *testing.T) {
+	t.Parallel()
+	context := t.TempDir()
+	for _, name := range []string{"go.mod", "go.sum", "cmd", "internal"} {
+		err := filepath.WalkDir(name, func(path string, d fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
+				return err
+			case d.IsDir() && d.Name() == "testdata":
+				return fs.SkipDir
+			case d.IsDir():
+				return os.MkdirAll(filepath.Join(context, path), 0o700)
+			case strings.HasSuffix(path, "_test.go"):
+				return nil
+			}
+			b, err := os.ReadFile(path)
+			return errors.Join(err, os.WriteFile(filepath.Join(context, path), b, 0o600))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", os.DevNull, "./cmd/tollkeeper")
+	build.Dir, build.Env = context, append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 

@@ -35,8 +35,8 @@ currency: USD
 prices: [ { model: facebook/opt-125m, from: 2026-01-01, per: 1000, input_tokens: "0.1", output_tokens: "0.2" } ]
 `
 
-// collectorConfig has queues like the chart's, one of them too small for a
-// ClickHouse that is not there, and an exporter whose spans nobody wants.
+// collectorConfig has queues like the chart's, those to what is not there too
+// small, and an exporter whose spans nobody wants.
 const collectorConfig = `
 receivers: { otlp: { protocols: { grpc: { endpoint: %[1]q } } } }
 processors: { memory_limiter: { check_interval: 1s, limit_mib: 400 } }
@@ -49,6 +49,10 @@ exporters:
     sending_queue: { storage: file_storage/tollkeeper, sizer: bytes, queue_size: 100000000 }
     retry_on_failure: { max_elapsed_time: 0s }
   otlp_http/unwanted: { endpoint: http://%[6]s }
+  otlp_http/handoff:
+    endpoint: http://127.0.0.1:1
+    sending_queue: { sizer: bytes, queue_size: 20000 }
+    retry_on_failure: { max_elapsed_time: 0s }
   clickhouse:
     endpoint: tcp://127.0.0.1:1
     create_schema: false
@@ -60,7 +64,7 @@ service:
     logs: { level: error }
     metrics: { level: normal, readers: [ { pull: { exporter: { prometheus: { host: 127.0.0.1, port: %[2]s } } } } ] }
   pipelines:
-    traces: { receivers: [ otlp ], processors: [ memory_limiter ], exporters: [ otlp_http/tollkeeper, otlp_http/unwanted, clickhouse ] }
+    traces: { receivers: [ otlp ], processors: [ memory_limiter ], exporters: [ otlp_http/tollkeeper, otlp_http/unwanted, otlp_http/handoff, clickhouse ] }
 `
 
 // prometheusConfig gives the targets the labels that they have in a cluster.
@@ -109,13 +113,14 @@ func TestLive(t *testing.T) {
 	}
 	for _, name := range []string{
 		"TollkeeperRejectsUsage", "TollkeeperConflicts", "TollkeeperTagsInvalid", "TollkeeperUsageUnattributed", "TollkeeperUsageUnpriced",
-		"TollkeeperTurnsSendersAway", "CollectorQueueFilling", "CollectorDropsSpans", "CollectorQueueRefuses", "CollectorCannotDeliver",
+		"TollkeeperTurnsSendersAway", "CollectorQueueFilling", "CollectorBillingQueueFilling", "CollectorDropsSpans", "CollectorQueueRefuses", "CollectorRefusesSpans",
+		"CollectorCannotDeliver",
 	} {
 		p.until(t, fmt.Sprintf(`ALERTS{alertname=%q}`, name))
 	}
 	for _, name := range []string{
 		"TollkeeperNotReady", "TollkeeperAbsent", "TollkeeperDiskFull", "TollkeeperPanics", "TollkeeperProjectionBehind", "TollkeeperBlind",
-		"CollectorDown", "CollectorQueueToTollkeeperFilling", "VLLMDown",
+		"CollectorDown", "CollectorDropsUsage", "VLLMDown",
 	} {
 		if n := p.ask(t, fmt.Sprintf(`ALERTS{alertname=%q}`, name)); n > 0 {
 			t.Errorf("%s is up, and nothing is wrong", name)

@@ -427,3 +427,39 @@ func TestCollectorWrites(t *testing.T) {
 		})
 	}
 }
+
+// syncs counts how often the server has waited for its disk.
+func (c clickhouse) syncs(t *testing.T, of string) (files, directories int) {
+	t.Helper()
+	c.ask(t, of)
+	answer := c.ask(t, "SELECT sumIf(value, event = 'FileSync'), sumIf(value, event = 'DirectorySync') FROM system.events")
+	if _, err := fmt.Sscan(answer, &files, &directories); err != nil {
+		t.Fatalf("%q: %v", answer, err)
+	}
+	return files, directories
+}
+
+// TestAcknowledgedInsertIsOnDisk asks the server itself whether it waited for its
+// disk, for inserts and for the merge that puts another part in their place. It
+// is not parallel: the server counts for all.
+func TestAcknowledgedInsertIsOnDisk(t *testing.T) {
+	c := realServer(t)
+	database := c.database(t)
+	initialise(t, options(c.http, database, ""))
+	c.ask(t, "CREATE TABLE `"+database+"`.plain (a Int8) ENGINE = MergeTree ORDER BY a")
+	files, directories := c.syncs(t, "SELECT 1")
+	if f, d := c.syncs(t, "INSERT INTO `"+database+"`.plain VALUES (1)"); f != files || d != directories {
+		t.Fatalf("a table without the settings is synced (%d files, %d directories): this test says nothing", f-files, d-directories)
+	}
+	for _, statement := range []string{
+		"INSERT INTO `" + database + "`.otel_traces (Timestamp, TraceId) VALUES (now64(9), 'a')",
+		"INSERT INTO `" + database + "`.otel_traces (Timestamp, TraceId) VALUES (now64(9), 'b')",
+		"OPTIMIZE TABLE `" + database + "`.otel_traces FINAL",
+	} {
+		f, d := c.syncs(t, statement)
+		if f == files || d == directories {
+			t.Errorf("%s: %d files and %d directories were synced, want some of both", statement, f-files, d-directories)
+		}
+		files, directories = f, d
+	}
+}

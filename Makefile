@@ -54,7 +54,7 @@ monitoring: ## alerts (promtool), dashboards and their templates against a real 
 	test/monitoring/run "$(TOOLS)"
 
 images: ## write the chart's images as tars into IMAGES, without an engine or a registry (mkimage of ../shared/cluster)
-	$(GO) run ./deploy/images -o "$(IMAGES)" -shared "$(SHARED)"
+	$(GO) run ./deploy/images -o "$(IMAGES)" -shared "$(SHARED)" -tools "$(TOOLS)"
 
 build-minikube: ## build tollkeeper's image and the instrumented vLLM's into minikube's engine
 	@deploy/build-minikube

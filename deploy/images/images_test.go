@@ -33,7 +33,7 @@ func TestChartNames(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"vllm": "docker.io/vllm/vllm-openai:v", "tollkeeper": "docker.io/tollkeeper/tollkeeper:", "clickhouse": "docker.io/clickhouse/clickhouse-server:",
-		"collector": "docker.io/otel/opentelemetry-collector-contrib:",
+		"collector": "docker.io/otel/opentelemetry-collector-contrib:", "prometheus": "docker.io/prom/prometheus:v",
 	} {
 		if len(refs[name]) == 0 || !strings.HasPrefix(refs[name][0], want) || strings.HasSuffix(refs[name][0], ":") {
 			t.Errorf("%s: %q, want %s…", name, refs[name], want)
@@ -238,7 +238,7 @@ func TestOurImageRuns(t *testing.T) {
 	if os.Getuid() != 0 || !exists(filepath.Join(shared, "cluster", "bin", "mkimage.xz")) {
 		t.Skip("needs root, to change the root, and ../shared/cluster, to write an image")
 	}
-	w := &writer{out: t.TempDir(), shared: shared}
+	w := &writer{out: t.TempDir(), shared: shared, tools: t.TempDir()}
 	if err := w.write([]string{"tollkeeper"}); err != nil {
 		t.Fatal(err)
 	}

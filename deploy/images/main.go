@@ -1,14 +1,14 @@
 // Command images writes the images of the chart as tars, without a container
-// engine or a registry: tollkeeper's own, and those of the equipment that stands
-// in for images from elsewhere, each under the name that the chart has for it.
-// What has not changed is not written again. It prints a line for each, the tar
-// and the image's names.
+// engine or a registry: tollkeeper's own, and what stands in for those from
+// elsewhere, each under the name that the chart has for it. What has not changed
+// is not written again. It prints a line for each, the tar and the image's names.
 //
-//	images [-o DIR] [-shared DIR] [NAME…]      all of them unless named
+//	images [-o DIR] [-shared DIR] [-tools DIR] [NAME…]      all of them unless named
 package main
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"flag"
@@ -23,10 +23,11 @@ import (
 )
 
 func main() {
-	out := flag.String("o", filepath.Join(os.TempDir(), "tollkeeper-tools", "images"), "the folder to write to")
+	tools := flag.String("tools", filepath.Join(os.TempDir(), "tollkeeper-tools"), "where what is built for it is kept")
+	out := flag.String("o", "", "the folder to write to (default: images, below -tools)")
 	shared := flag.String("shared", "../shared", "the equipment: cluster/bin/mkimage.xz, and what stands in for other images")
 	flag.Parse()
-	w := &writer{out: *out, shared: *shared}
+	w := &writer{out: cmp.Or(*out, filepath.Join(*tools, "images")), shared: *shared, tools: *tools}
 	if err := w.write(flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "images:", err)
 		os.Exit(1)
@@ -36,24 +37,29 @@ func main() {
 // image is one tar.
 type image struct {
 	name string
-	// from is the folder of the equipment that the image is made by, "" for our own.
-	from string
+	// from are the files and folders that the image is made by, none for our own:
+	// it is made of its program.
+	from []string
 	// make writes the tar of an image of that name.
 	make func(tar, ref string) error
 }
 
-type writer struct{ out, shared string }
+type writer struct{ out, shared, tools string }
 
 func (w *writer) images() []image {
 	equipment := func(name, dir, script string) image {
-		return image{name, dir, func(tar, ref string) error { return run(filepath.Join(w.shared, dir, script), tar, ref) }}
+		from := filepath.Join(w.shared, dir)
+		return image{name, []string{from}, func(tar, ref string) error { return w.run(filepath.Join(from, script), tar, ref) }}
 	}
 	return []image{
-		{"tollkeeper", "", w.tollkeeper},
+		{"tollkeeper", nil, w.tollkeeper},
 		equipment("vllm", "vllm", "image"),
 		equipment("clickhouse", "clickhouse", "image"),
 		equipment("collector", "images", "collector"),
-		equipment("prometheus", "images", "prometheus"),
+		// Debian's, which the equipment has, cannot find Pods.
+		{"prometheus", []string{"tools/prometheus", ".ci/prometheus", "test/monitoring/image"}, func(tar, ref string) error {
+			return w.run("test/monitoring/image", w.tools, tar, ref)
+		}},
 	}
 }
 
@@ -77,8 +83,8 @@ func (w *writer) write(names []string) error {
 		case len(ref) == 0 && !wanted: // the chart has no such image yet
 		case len(ref) == 0:
 			return fmt.Errorf("the chart names no image for %s", i.name)
-		case i.from != "" && !wanted && !exists(filepath.Join(w.shared, i.from)):
-			fmt.Fprintf(os.Stderr, "images: %s skipped: there is no %s to make it from; with an engine, pull %s\n", i.name, filepath.Join(w.shared, i.from), ref[0])
+		case len(i.from) > 0 && !wanted && !exists(i.from[0]):
+			fmt.Fprintf(os.Stderr, "images: %s skipped: there is no %s to make it from; with an engine, pull %s\n", i.name, i.from[0], ref[0])
 		default:
 			if err := w.one(i, ref); err != nil {
 				return fmt.Errorf("%s: %w", i.name, err)
@@ -122,14 +128,14 @@ func (w *writer) key(i image, refs []string) (string, error) {
 	h := sha256.New()
 	fmt.Fprintln(h, i.name, refs)
 	inputs := []string{filepath.Join(w.shared, "cluster", "bin", "mkimage.xz")}
-	if i.from == "" {
+	if len(i.from) == 0 {
 		program, err := w.build()
 		if err != nil {
 			return "", err
 		}
 		inputs = append(inputs, program)
 	} else {
-		inputs = append(inputs, filepath.Join(w.shared, i.from))
+		inputs = append(inputs, i.from...)
 	}
 	for _, root := range inputs {
 		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -188,7 +194,7 @@ func (w *writer) tollkeeper(tar, ref string) error {
 	if exists(authorities) {
 		args = append(args, authorities+":"+authorities)
 	}
-	return run(mkimage, args...)
+	return w.run(mkimage, args...)
 }
 
 // mkimage unpacks the equipment's writer of images.
@@ -205,8 +211,9 @@ func (w *writer) mkimage() (string, error) {
 }
 
 // run runs a program whose words are for whoever waits.
-func run(name string, args ...string) error {
+func (w *writer) run(name string, args ...string) error {
 	c := exec.Command(name, args...)
+	c.Env = append(os.Environ(), "SHARED="+w.shared)
 	c.Stdout, c.Stderr = io.Discard, os.Stderr
 	if err := c.Run(); err != nil {
 		return fmt.Errorf("%s: %w", filepath.Base(name), err)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -44,15 +43,17 @@ func chartRefs() (map[string][]string, error) {
 	if err := readYAML(filepath.Join(chart, "values.yaml"), &values); err != nil {
 		return nil, err
 	}
-	if err := readYAML(filepath.Join(chart, "charts", "prometheus", "values.yaml"), &prometheus); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := readYAML(filepath.Join(chart, "charts", "prometheus", "values.yaml"), &prometheus); err != nil {
 		return nil, err
 	}
-	if values.Tollkeeper.Image.Tag == "" {
-		version, err := chartVersion()
-		if err != nil {
+	for folder, tag := range map[string]*string{"": &values.Tollkeeper.Image.Tag, "charts/prometheus": &prometheus.Image.Tag} {
+		if *tag != "" {
+			continue
+		}
+		var err error
+		if *tag, err = appVersion(folder); err != nil {
 			return nil, err
 		}
-		values.Tollkeeper.Image.Tag = version
 	}
 	out := map[string][]string{}
 	for name, r := range map[string]reference{
@@ -70,11 +71,14 @@ func chartRefs() (map[string][]string, error) {
 }
 
 // chartVersion is the version of tollkeeper that the chart installs.
-func chartVersion() (string, error) {
+func chartVersion() (string, error) { return appVersion("") }
+
+// appVersion is that of the chart, or of a chart in a folder below.
+func appVersion(folder string) (string, error) {
 	var c struct {
 		AppVersion string `yaml:"appVersion"`
 	}
-	err := readYAML(filepath.Join(chart, "Chart.yaml"), &c)
+	err := readYAML(filepath.Join(chart, folder, "Chart.yaml"), &c)
 	return c.AppVersion, err
 }
 

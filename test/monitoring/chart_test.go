@@ -312,8 +312,30 @@ func TestPrometheusConfig(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			config := filepath.Join(t.TempDir(), "prometheus.yml")
 			write(t, config, get[string](render(t, values...)["ConfigMap/vllm-prometheus"], "data", "prometheus.yml"))
-			run(t, promtool, "check", "config", "--syntax-only", config)
+			out, err := exec.Command(promtool, "check", "config", "--syntax-only", config).CombinedOutput()
+			switch {
+			case err == nil:
+			case strings.Contains(string(out), "field kubernetes_sd_configs not found") && os.Getenv(wanted) == "":
+				t.Skip("NOT TESTED: this promtool knows no Kubernetes, as Debian's does not: `make monitoring` builds one that does")
+			default:
+				t.Errorf("%v\n%s", err, out)
+			}
 		})
+	}
+}
+
+// TestTheInstalledPrometheusIsTheTestedOne: v0.315.1 of the module is 3.15.1.
+func TestTheInstalledPrometheusIsTheTestedOne(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join("..", "..", "tools", "prometheus", "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var installed struct {
+		Version string `yaml:"appVersion"`
+	}
+	readYAML(t, filepath.Join(chart, "charts", "prometheus", "Chart.yaml"), &installed)
+	if want := "github.com/prometheus/prometheus " + strings.Replace(installed.Version, "v3.", "v0.3", 1) + " "; !strings.Contains(string(b), want) {
+		t.Errorf("the chart installs %s, and tools/prometheus does not build it: no %q", installed.Version, want)
 	}
 }
 

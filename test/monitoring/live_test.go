@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math"
 	"net"
 	"net/http"
@@ -95,6 +96,8 @@ func TestLive(t *testing.T) {
 	})
 	p.until(t, `count(up == 1) == 3`) // so that what comes is an increase
 	load(t, engine, tollkeeper)
+	p.until(t, `tollkeeper_ingest_tags_total`)
+	t.Run("documented", func(t *testing.T) { documented(t, tollkeeper) })
 
 	for _, d := range dashboards(t) {
 		for _, panel := range d.Panels {
@@ -125,6 +128,37 @@ func TestLive(t *testing.T) {
 		if n := p.ask(t, fmt.Sprintf(`ALERTS{alertname=%q}`, name)); n > 0 {
 			t.Errorf("%s is up, and nothing is wrong", name)
 		}
+	}
+}
+
+// documented compares docs/ops/metrics.md with what a tollkeeper that has seen
+// everything answers.
+func documented(t *testing.T, s *process.Server) {
+	t.Helper()
+	names := func(text, pattern string) []string {
+		var list []string
+		for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
+			list = append(list, m[1])
+		}
+		slices.Sort(list)
+		return slices.Compact(list)
+	}
+	resp, err := http.Get("http://" + s.API + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "ops", "metrics.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, want := names(string(page), "`(tollkeeper_[a-z_]+)`"), names(string(answer), `# TYPE (tollkeeper_[a-z_]+) `)
+	if !slices.Equal(got, want) {
+		t.Errorf("docs/ops/metrics.md has\n%q, /metrics has\n%q", got, want)
 	}
 }
 

@@ -79,12 +79,12 @@ type waiting struct {
 // wait pauses before the next attempt, or says that there is none.
 func (w *waiting) wait(ctx context.Context, f *failure) error {
 	waited := time.Since(w.began)
-	if w.Timeout > 0 && waited+w.pause > w.Timeout {
-		return fmt.Errorf("ClickHouse at %s was not there within %s: %w\nIs it running, and is that its address? --timeout waits longer", w.server, w.Timeout, f)
-	}
 	if w.Waiting != nil && (f.why != w.why || time.Since(w.told) >= tellEvery) {
 		w.Waiting(w.server, f.why, waited)
 		w.why, w.told = f.why, time.Now()
+	}
+	if w.Timeout > 0 && waited+w.pause > w.Timeout {
+		return fmt.Errorf("ClickHouse at %s was not there within %s: %w\nIs it running, and is that its address? --timeout waits longer", w.server, w.Timeout, f)
 	}
 	select {
 	case <-ctx.Done():

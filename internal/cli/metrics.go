@@ -21,7 +21,7 @@ func (s *server) observe(m *ingest.Metrics) {
 	s.registry.MustRegister(m, api.NewMetrics(s.local(), s.log), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		gauge("ready", "1 while /readyz says so.", func() float64 { return oneIf(s.ready() == nil) }),
 		gauge("data_free_bytes", "Room in the data directory's file system; -1: unknown.", func() float64 { free, _ := s.room(); return free }),
-		gauge("data_size_bytes", "Size of the data directory's file system; -1: unknown.", func() float64 { _, size := s.room(); return size }),
+		gauge("data_size_bytes", "Room and what is used there together; -1: unknown.", func() float64 { _, size := s.room(); return size }),
 		gauge("journal_entries", "Entries of the journal; -1: unknown.", s.entries),
 		gauge("journal_disk_full", "1 while usage is refused because the journal's disk is full.", func() float64 { return oneIf(s.journal.Full()) }),
 		gauge("journal_queue_bytes", "Bytes that wait for a commit.", func() float64 { return float64(s.journal.Queued()) }),

@@ -89,7 +89,8 @@ func (d *disk) room() (free, size uint64, err error) {
 		return 0, 0, fmt.Errorf("%s: %w", d.dir, err)
 	}
 	block := uint64(s.Bsize)
-	return s.Bavail * block, s.Blocks * block, nil
+	// As df has it: what is kept back for root, or for others by a quota, is no part of the size.
+	return s.Bavail * block, (s.Blocks - s.Bfree + s.Bavail) * block, nil
 }
 
 // ballast makes the ballast file if it does not stand.

@@ -230,8 +230,8 @@ func (j *Journal) Queued() int64 { return j.queued.Load() }
 // Full reports whether the disk was full when it was last tried.
 func (j *Journal) Full() bool { return j.disk.full.Load() }
 
-// Room is what is left for this user, and the size, of the file system that the
-// journal lies in, in bytes.
+// Room is what is left for this user of the file system that the journal lies in,
+// and what is left and used together, in bytes.
 func (j *Journal) Room() (free, size uint64, err error) { return j.disk.room() }
 
 // Fatal tells the error that must end the process.

@@ -102,17 +102,14 @@ func TestLive(t *testing.T) {
 	for _, d := range dashboards(t) {
 		for _, panel := range d.Panels {
 			for _, q := range panel.Targets {
-				p.until(t, strings.NewReplacer("$__rate_interval", "15s", "$namespace", namespace, "$pod", ".*").Replace(q.Expr))
+				p.until(t, asked(q.Expr, "15s", namespace))
+				p.series(t, q.Expr)
 			}
 		}
 	}
 	for _, a := range alerts(t) {
 		p.ask(t, a.Expr)
-		for _, name := range metric.FindAllString(a.Expr, -1) {
-			if !strings.HasPrefix(name, "kubelet_") { // there is no kubelet here
-				p.until(t, fmt.Sprintf(`count({__name__=%q})`, name))
-			}
-		}
+		p.series(t, a.Expr)
 	}
 	for _, name := range []string{
 		"TollkeeperRejectsUsage", "TollkeeperConflicts", "TollkeeperTagsInvalid", "TollkeeperUsageUnattributed", "TollkeeperUsageUnpriced",
@@ -127,6 +124,38 @@ func TestLive(t *testing.T) {
 	} {
 		if n := p.ask(t, fmt.Sprintf(`ALERTS{alertname=%q}`, name)); n > 0 {
 			t.Errorf("%s is up, and nothing is wrong", name)
+		}
+	}
+}
+
+// TestRelease asks the Prometheus of a release that is used, at $PROMETHEUS_URL,
+// for each panel.
+func TestRelease(t *testing.T) {
+	address := os.Getenv("PROMETHEUS_URL")
+	if address == "" {
+		t.Skip("no $PROMETHEUS_URL: that of a release's Prometheus, such as http://127.0.0.1:9090 by a forwarded port")
+	}
+	p := prom{url: strings.TrimSuffix(address, "/")}
+	for _, d := range dashboards(t) {
+		for _, panel := range d.Panels {
+			for _, q := range panel.Targets {
+				p.until(t, asked(q.Expr, "1m", ".*"))
+			}
+		}
+	}
+}
+
+// asked is an expression as Grafana asks it.
+func asked(expr, rate, namespace string) string {
+	return strings.NewReplacer("$__rate_interval", rate, "$namespace", namespace, "$pod", ".*").Replace(expr)
+}
+
+// series wants that each metric of an expression is there.
+func (p prom) series(t *testing.T, expr string) {
+	t.Helper()
+	for _, name := range metric.FindAllString(expr, -1) {
+		if !strings.HasPrefix(name, "kubelet_") { // there is no kubelet here
+			p.until(t, fmt.Sprintf(`count({__name__=%q})`, name))
 		}
 	}
 }
@@ -163,7 +192,7 @@ func documented(t *testing.T, s *process.Server) {
 }
 
 // metric is the name of a series in an expression.
-var metric = regexp.MustCompile(`\b(tollkeeper_|otelcol_|vllm:|kubelet_)\w+|\bup\b`)
+var metric = regexp.MustCompile(`\b(tollkeeper_|otelcol_|vllm:|kubelet_|process_)\w+|\bup\b`)
 
 func startTollkeeper(t *testing.T) *process.Server {
 	t.Helper()
@@ -281,10 +310,10 @@ func startPrometheus(t *testing.T, program string, targets map[string]string) pr
 		config += fmt.Sprintf(target, address, namespace, component)
 	}
 	write(t, filepath.Join(dir, "prometheus.yml"), config)
-	p := prom{url: free(t)}
+	address := free(t)
 	start(t, program, "--config.file", filepath.Join(dir, "prometheus.yml"), "--storage.tsdb.path", filepath.Join(dir, "data"),
-		"--web.listen-address", p.url, "--log.level", "warn")
-	return p
+		"--web.listen-address", address, "--log.level", "warn")
+	return prom{url: "http://" + address}
 }
 
 // ask returns how many series there are with a number; an error is the test's.
@@ -298,7 +327,7 @@ func (p prom) ask(t *testing.T, expr string) int {
 }
 
 func (p prom) query(expr string) (numbers int, err error) {
-	resp, err := http.Get("http://" + p.url + "/api/v1/query?query=" + url.QueryEscape(expr))
+	resp, err := http.Get(p.url + "/api/v1/query?query=" + url.QueryEscape(expr))
 	if err != nil {
 		return 0, err
 	}

@@ -1,0 +1,33 @@
+{{/*
+A Secret that values name and that is not there, or lacks a key, keeps Pods from
+starting with a message that is hard to find. So it is asked for while there is a
+cluster to ask: one whose namespace is already there.
+*/}}
+{{- define "app.guardSecrets" -}}
+{{- if lookup "v1" "ServiceAccount" .Release.Namespace "default" -}}
+{{- $v := .Values -}}
+{{- $clickhouse := include "clickhouse.used" . -}}
+{{- range list
+  (list "huggingface.existingSecret" $v.huggingface.existingSecret $v.huggingface.key)
+  (list "vllm.apiKey.existingSecret" $v.vllm.apiKey.existingSecret $v.vllm.apiKey.key)
+  (list "clickhouse.auth.existingSecret" (ternary $v.clickhouse.auth.existingSecret "" (ne $clickhouse "")) $v.clickhouse.auth.key)
+  (list "tollkeeper.keys.existingSecret" $v.tollkeeper.keys.existingSecret "current")
+  (list "tollkeeper.keys.existingSecret" $v.tollkeeper.keys.existingSecret "admin")
+  (list "tollkeeper.signingKey.existingSecret" $v.tollkeeper.signingKey.existingSecret "signing.key")
+  (list "tollkeeper.signingKey.existingSecret" $v.tollkeeper.signingKey.existingSecret "signing.key.pub")
+-}}
+{{- $path := index . 0 -}}
+{{- $name := index . 1 -}}
+{{- $key := index . 2 -}}
+{{- if $name -}}
+{{- $secret := lookup "v1" "Secret" $.Release.Namespace $name -}}
+{{- if not $secret -}}
+{{- fail (printf "%s names the Secret %q, and there is none in the namespace %s: kubectl -n %s create secret generic %s --from-literal=%s=…" $path $name $.Release.Namespace $.Release.Namespace $name $key) -}}
+{{- end -}}
+{{- if not (get ($secret.data | default dict) $key) -}}
+{{- fail (printf "%s names the Secret %q, which has no key %q, or an empty one; it has %s" $path $name $key (keys ($secret.data | default dict) | sortAlpha | join ", " | default "none")) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}

@@ -15,7 +15,7 @@ N ?= 1000000
 DAYS ?= 10
 PROPERTY_PACKAGES := ./internal/money ./internal/rating ./internal/billing
 
-.PHONY: help build test properties race lint golangci fuzz crash fault chart monitoring images build-minikube e2e-vllm e2e-cluster e2e-cluster-long bench bench-ingest bench-scale ci
+.PHONY: help build test properties race lint golangci fuzz crash fault chart chart-cluster monitoring images build-minikube e2e-vllm e2e-cluster e2e-cluster-long bench bench-ingest bench-scale ci
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ fault: ## take the disk away from the real binary: a real full one (as root), an
 
 chart: ## lint the Helm chart and check what it renders, with Helm 4 and 3 (built from tools/go.mod once, into TOOLS)
 	test/chart/run "$(TOOLS)"
+
+chart-cluster: ## a release's life on the cluster of KUBECONFIG, which has the images of make images: with Helm 4 and 3, two minutes
+	CHART_CLUSTER=1 test/chart/run "$(TOOLS)" -v -run TestRelease
 
 monitoring: ## alerts (promtool), dashboards and their templates against a real Prometheus, Collector and tollkeeper
 	test/monitoring/run "$(TOOLS)"

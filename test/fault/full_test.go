@@ -52,6 +52,19 @@ func fill(t *testing.T, path string) {
 	}
 }
 
+// room is what /metrics says is left on the small disk; it has to know its size.
+func (b *bench) room(t *testing.T) int64 {
+	t.Helper()
+	free, err := b.server.Metric(t.Context(), "tollkeeper_data_free_bytes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if size, err := b.server.Metric(t.Context(), "tollkeeper_data_size_bytes"); err != nil || size != 24<<20 {
+		t.Errorf("size %d, %v; want %s", size, err, diskBytes)
+	}
+	return free
+}
+
 // TestDiskIsFull fills the disk under a server, and once more after the ballast
 // is gone: usage is refused retryably, all that was acknowledged can be read and
 // verified, and the server goes on by itself when there is room.
@@ -66,7 +79,13 @@ func TestDiskIsFull(t *testing.T) {
 	b.wantReadable(t)
 
 	filler := filepath.Join(disk, "filler")
+	if free := b.room(t); free < 8<<20 {
+		t.Errorf("before it is full there are %d bytes of room", free)
+	}
 	fill(t, filler)
+	if free := b.room(t); free > 4<<20 { // what the ballast takes, if it is gone already
+		t.Errorf("on a full disk there are %d bytes of room", free)
+	}
 	b.wantRefused(t)
 	b.wantMetric(t, 1)
 	b.wantReadable(t)

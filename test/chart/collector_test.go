@@ -40,7 +40,14 @@ func inBytes(t *testing.T, quantity any) int {
 // and tried for ever; all of them fit into half of the volume.
 func TestCollectorLosesNothing(t *testing.T) {
 	t.Parallel()
-	all, config := collector(t)
+	for _, name := range []string{"demo", "production", "every-knob"} {
+		all, config := collector(t, renders[name]...)
+		losesNothing(t, all, config)
+	}
+}
+
+func losesNothing(t *testing.T, all []object, config object) {
+	t.Helper()
 	sum, directories := 0, map[any]string{}
 	for name := range mapping(config["exporters"]) {
 		e := object(mapping(config.at("exporters", name)))

@@ -126,8 +126,6 @@ func TestNetworkPolicies(t *testing.T) {
 		o.name, o.namespace = "elsewhere "+o.name, "elsewhere"
 		everybody[o.name] = o
 	}
-	// The sub-chart's.
-	everybody["prometheus"] = pod{name: "prometheus", namespace: "llm", labels: map[string]any{"app.kubernetes.io/name": "prometheus", "app.kubernetes.io/instance": "vllm"}}
 	everybody["stranger"] = pod{name: "stranger", namespace: "llm"}
 
 	want := map[string]bool{
@@ -139,7 +137,10 @@ func TestNetworkPolicies(t *testing.T) {
 		"schema → clickhouse:9000":     true,
 		"prometheus → collector:8888":  true,
 		"prometheus → tollkeeper:8080": true,
-		"test → tollkeeper:8080":       true,
+		// Each scrapes all that is annotated in its namespace.
+		"other prometheus → collector:8888":  true,
+		"other prometheus → tollkeeper:8080": true,
+		"test → tollkeeper:8080":             true,
 	}
 	closed := []string{"collector", "clickhouse", "tollkeeper", "schema"}
 	seen := map[string]bool{}

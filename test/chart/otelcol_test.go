@@ -28,8 +28,12 @@ import (
 type bench struct {
 	otlp, health, metrics string
 	clickhouse            http.HandlerFunc
+	config                string // its file
+	process               *exec.Cmd
+	log                   bytes.Buffer
 
 	mu       sync.Mutex
+	away     bool           // tollkeeper answers 503
 	received map[string]int // by span id, how often tollkeeper got it
 	asked    int            // requests that reached ClickHouse
 }
@@ -67,20 +71,25 @@ func (b *bench) start(t *testing.T, args ...string) {
 	if err := os.WriteFile(name, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var log bytes.Buffer
-	c := exec.Command(program, "--config="+name)
-	c.Stdout, c.Stderr = &log, &log
-	c.Env = append(os.Environ(), "TOLLKEEPER_KEY=key", "CLICKHOUSE_PASSWORD=password")
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
+	b.config = name
 	t.Cleanup(func() {
-		_ = c.Process.Kill()
-		_ = c.Wait()
+		b.kill()
 		if t.Failed() {
-			t.Logf("the Collector says\n%s", log.String()[max(0, log.Len()-4000):])
+			t.Logf("the Collector says\n%s", b.log.String()[max(0, b.log.Len()-4000):])
 		}
 	})
+	b.run(t, program)
+}
+
+// run starts the Collector, again after a kill.
+func (b *bench) run(t *testing.T, program string) {
+	t.Helper()
+	b.process = exec.Command(program, "--config="+b.config)
+	b.process.Stdout, b.process.Stderr = &b.log, &b.log
+	b.process.Env = append(os.Environ(), "TOLLKEEPER_KEY=key", "CLICKHOUSE_PASSWORD=password")
+	if err := b.process.Start(); err != nil {
+		t.Fatal(err)
+	}
 	b.until(t, "the Collector is healthy", func() bool {
 		resp, err := http.Get("http://" + b.health)
 		if err == nil {
@@ -88,6 +97,12 @@ func (b *bench) start(t *testing.T, args ...string) {
 		}
 		return err == nil && resp.StatusCode == http.StatusOK
 	})
+}
+
+// kill ends it as kill -9 does.
+func (b *bench) kill() {
+	_ = b.process.Process.Kill()
+	_ = b.process.Wait()
 }
 
 // take is tollkeeper: it accepts everything that shows the key.
@@ -109,6 +124,10 @@ func (b *bench) take(w http.ResponseWriter, r *http.Request) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.away {
+		http.Error(w, "away", http.StatusServiceUnavailable)
+		return
+	}
 	for _, resource := range request.Traces().ResourceSpans().All() {
 		for _, scope := range resource.ScopeSpans().All() {
 			for _, span := range scope.Spans().All() {
@@ -215,5 +234,33 @@ func TestClickHouseCostsNoSpan(t *testing.T) {
 	b.until(t, "the handoff's queue is empty", func() bool { return b.queue(t, "otlp_grpc/handoff") == 0 })
 	if full := b.queue(t, "clickhouse"); full == 0 || full > 1<<20 {
 		t.Errorf("ClickHouse's queue has %.0f bytes", full)
+	}
+}
+
+// TestKilledCollector: what it took is on disk. Killed while nobody takes
+// anything, and started again, it brings all of it to tollkeeper, and what was on
+// its way to ClickHouse into that queue.
+func TestKilledCollector(t *testing.T) {
+	b := bench{away: true, clickhouse: func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "away", http.StatusServiceUnavailable)
+	}}
+	b.start(t)
+	const spans = 50
+	for n := range uint64(spans) {
+		b.send(t, n+1, 1000)
+	}
+	b.kill()
+	b.mu.Lock()
+	b.away = false
+	b.mu.Unlock()
+	b.run(t, os.Getenv("OTELCOL"))
+	b.until(t, "tollkeeper has all spans", func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return len(b.received) == spans
+	})
+	b.until(t, "the handoff's queue is empty", func() bool { return b.queue(t, "otlp_grpc/handoff") == 0 })
+	if waiting := b.queue(t, "clickhouse"); waiting < spans*1000 {
+		t.Errorf("%.0f bytes wait for ClickHouse: spans of %d bytes got lost between the queues", waiting, spans*1000)
 	}
 }

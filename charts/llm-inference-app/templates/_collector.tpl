@@ -95,7 +95,8 @@ exporters:
     # At the start exporters run before receivers: what waits on disk would be
     # refused and dropped.
     wait_for_ready: true
-    timeout: 10s
+    # At the end receivers stop first, and what is on its way waits so long in vain.
+    timeout: 5s
     retry_on_failure:
       enabled: false
     sending_queue:

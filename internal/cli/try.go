@@ -60,32 +60,45 @@ const tryPause = 500 * time.Millisecond
 func (p *Program) try(ctx context.Context, t *trial, caller api.Caller) error {
 	var tag api.MakeTagIn
 	tag.Body.Customer = tenant.TestCustomer
-	made, err := api.MakeTag.Call(ctx, caller, &tag)
+	made, err := await(ctx, t.timeout, func() (*api.Tag, error) { return api.MakeTag.Call(ctx, caller, &tag) })
 	if err != nil {
 		return err
 	}
 	trace := randomHex(16)
-	seen, err := t.ask(ctx, p.env("VLLM_API_KEY"), trace, made.Member)
+	seen, err := await(ctx, t.timeout, func() (answered, error) { return t.ask(ctx, p.env("VLLM_API_KEY"), trace, made.Member) })
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(p.Stdout, "%s answered: %d input and %d output tokens, trace %s\n", t.engine, seen.Input, seen.Output, trace)
-	missing := errors.New("nobody was asked")
-	for ctx.Err() == nil {
-		cost, err := t.found(ctx, caller, trace, seen)
-		if err == nil {
-			fmt.Fprintln(p.Stdout, cost)
-			return nil
-		}
-		if ctx.Err() == nil { // else it says only that the time is over
-			missing = err
+	cost, err := await(ctx, t.timeout, func() (string, error) { return t.found(ctx, caller, trace, seen) })
+	if err == nil {
+		fmt.Fprintln(p.Stdout, cost)
+	}
+	return err
+}
+
+// await asks again until there is an answer, the time is over, or an error that
+// waiting does not mend. An engine and a server that were just started may not be
+// reached by their Services yet.
+func await[T any](ctx context.Context, timeout time.Duration, ask func() (T, error)) (answer T, err error) {
+	for {
+		last := err
+		answer, err = ask()
+		bad, refused := errors.AsType[*api.Error](err)
+		switch {
+		case err == nil, errors.As(err, &usageError{}), refused && bad.Status >= 400 && bad.Status < 500:
+			return answer, err
+		case ctx.Err() != nil && last != nil: // this error says only that the time is over
+			return answer, fmt.Errorf("after %s: %w", timeout, last)
+		case ctx.Err() != nil:
+			return answer, err
 		}
 		select {
 		case <-time.After(tryPause):
 		case <-ctx.Done():
+			return answer, fmt.Errorf("after %s: %w", timeout, err)
 		}
 	}
-	return fmt.Errorf("after %s: %w", t.timeout, missing)
 }
 
 // answered are the tokens that the engine told its client.
@@ -121,7 +134,11 @@ func (t *trial) ask(ctx context.Context, key, trace, member string) (answered, e
 	}
 	var told struct{ Usage answered }
 	if err := json.Unmarshal(text, &told); resp.StatusCode != http.StatusOK || err != nil || told.Usage.Output == 0 {
-		return answered{}, fmt.Errorf("the engine answered %s: %s", resp.Status, bytes.TrimSpace(text[:min(len(text), 500)]))
+		err := fmt.Errorf("the engine answered %s: %s", resp.Status, bytes.TrimSpace(text[:min(len(text), 500)]))
+		if resp.StatusCode < http.StatusInternalServerError {
+			err = usageError{err}
+		}
+		return answered{}, err
 	}
 	return told.Usage, nil
 }

@@ -42,3 +42,27 @@ func tidy(rendered string) string {
 	}
 	return out.String()
 }
+
+// TestNotes: what a person reads after the install. Helm 3 cannot render them
+// without a cluster.
+func TestNotes(t *testing.T) {
+	t.Parallel()
+	version, _ := helm(t, "version", "--short")
+	if strings.HasPrefix(version, "v3") {
+		t.Skip("Helm 3")
+	}
+	for name, args := range renders {
+		if name == "every-knob" {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			out, refusal := helm(t, append([]string{"install", "vllm", chart, "--namespace", "llm", "--dry-run=client"}, args...)...)
+			_, notes, found := strings.Cut(out, "\nNOTES:\n")
+			if !found {
+				t.Fatal(refusal)
+			}
+			golden(t, "notes/"+name+".txt", notes)
+		})
+	}
+}

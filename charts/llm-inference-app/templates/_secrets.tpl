@@ -14,7 +14,6 @@ cluster to ask: one whose namespace is already there.
   (list "tollkeeper.keys.existingSecret" $v.tollkeeper.keys.existingSecret "current")
   (list "tollkeeper.keys.existingSecret" $v.tollkeeper.keys.existingSecret "admin")
   (list "tollkeeper.signingKey.existingSecret" $v.tollkeeper.signingKey.existingSecret "signing.key")
-  (list "tollkeeper.signingKey.existingSecret" $v.tollkeeper.signingKey.existingSecret "signing.key.pub")
 -}}
 {{- $path := index . 0 -}}
 {{- $name := index . 1 -}}

@@ -18,10 +18,6 @@
 {{- if eq .Values.mode "demo" -}}
 {{- $_ := set $config "attribution" (dict "resource" (list (dict "match" (dict "service.name" $service) "customer" "demo"))) -}}
 {{- end -}}
-{{- if .Values.simulator.enabled -}}
-{{- /* Its spans name no model, and it serves one alone. */ -}}
-{{- $_ := set $config "engines" (list (dict "match" (dict "service.name" $service) "model" (first (include "vllm.servedNames" . | fromJsonArray)))) -}}
-{{- end -}}
 {{- $config = mergeOverwrite $config (deepCopy .Values.tollkeeper.config) -}}
 {{- $_ := set $config.ingest "max_body_bytes" (int64 $config.ingest.max_body_bytes) -}}
 {{- $_ := set $config.ingest "keys" (list (dict "name" "collector" "files" (list "/secrets/keys/current" "/secrets/keys/previous"))) -}}

@@ -184,10 +184,10 @@ in. Values are percent-encoded, since a comma or an equals sign would part them.
   "OTEL_BSP_MAX_QUEUE_SIZE" "65536"
   "OTEL_BSP_SCHEDULE_DELAY" "500"
 -}}
-{{- if .Values.vllm.instrumentation.enabled -}}
+{{- if and .Values.vllm.instrumentation.enabled (not .Values.simulator.enabled) -}}
 {{- $ours = merge $ours (include "vllm.instrumentationEnv" . | fromYaml) -}}
 {{- end -}}
-{{- if .Values.vllm.cache.enabled -}}
+{{- if and .Values.vllm.cache.enabled (not .Values.simulator.enabled) -}}
 {{- $_ := set $ours "HF_HOME" "/cache/huggingface" -}}
 {{- end -}}
 {{- if .Values.vllm.nonroot -}}
@@ -208,8 +208,10 @@ in. Values are percent-encoded, since a comma or an equals sign would part them.
 # After the variables that it is made of.
 - name: OTEL_RESOURCE_ATTRIBUTES
   value: {{ include "vllm.resourceAttributes" . | quote }}
+{{- if not .Values.simulator.enabled }}
 {{- include "vllm.tokenEnv" . }}
 {{- include "vllm.apiKeyEnv" . }}
+{{- end }}
 {{- end -}}
 
 {{/* The Hugging Face token under both names that libraries read. */}}

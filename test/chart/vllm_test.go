@@ -78,6 +78,8 @@ func TestRefusals(t *testing.T) {
 		"small body limit":     {`tollkeeper: {config: {ingest: {max_body_bytes: 16777216}}}`, "less than four times"},
 		"keys thrown away":     {`tollkeeper: {config: {ingest: {on_bad_credential: reject}}}`, "throws away"},
 		"open ingest":          {`tollkeeper: {config: {ingest: {auth: none}}}`, "anybody in the cluster"},
+		"password with a $":    {`clickhouse: {auth: {password: "pa$$word"}}`, "must not contain $, <"},
+		"key with a $":         {`tollkeeper: {keys: {current: "a${b}"}}`, "must not contain $, which the Collector"},
 		"listen":               {`tollkeeper: {config: {listen: {api: "0.0.0.0:1"}}}`, "depend on it"},
 	} {
 		t.Run(name, func(t *testing.T) {

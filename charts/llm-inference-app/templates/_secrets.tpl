@@ -4,7 +4,11 @@ starting with a message that is hard to find. So it is asked for while there is 
 cluster to ask: one whose namespace is already there.
 */}}
 {{- define "app.guardSecrets" -}}
-{{- if lookup "v1" "ServiceAccount" .Release.Namespace "default" -}}
+{{- $forbidden := ternary "[$<>&]" "[$]" .Values.clickhouse.enabled -}}
+{{- include "app.guardText" (dict "where" "clickhouse.auth.password" "text" .Values.clickhouse.auth.password "forbidden" $forbidden) -}}
+{{- include "app.guardText" (dict "where" "tollkeeper.keys.current" "text" .Values.tollkeeper.keys.current "forbidden" "[$]") -}}
+{{- /* Every namespace has this ConfigMap, and who installs the chart may read ConfigMaps. */ -}}
+{{- if lookup "v1" "ConfigMap" .Release.Namespace "kube-root-ca.crt" -}}
 {{- $v := .Values -}}
 {{- $clickhouse := include "clickhouse.used" . -}}
 {{- range list
@@ -23,10 +27,22 @@ cluster to ask: one whose namespace is already there.
 {{- if not $secret -}}
 {{- fail (printf "%s names the Secret %q, and there is none in the namespace %s: kubectl -n %s create secret generic %s --from-literal=%s=…" $path $name $.Release.Namespace $.Release.Namespace $name $key) -}}
 {{- end -}}
+{{- if eq $path "clickhouse.auth.existingSecret" -}}
+{{- include "app.guardText" (dict "where" (printf "%s: its key %s" $path $key) "text" (get ($secret.data | default dict) $key | b64dec) "forbidden" $forbidden) -}}
+{{- else if eq $key "current" -}}
+{{- include "app.guardText" (dict "where" (printf "%s: its key %s" $path $key) "text" (get ($secret.data | default dict) $key | b64dec) "forbidden" "[$]") -}}
+{{- end -}}
 {{- if not (get ($secret.data | default dict) $key) -}}
 {{- fail (printf "%s names the Secret %q, which has no key %q, or an empty one; it has %s" $path $name $key (keys ($secret.data | default dict) | sortAlpha | join ", " | default "none")) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The Collector takes $ for a reference to a variable, and ClickHouse's image writes its password into XML as it is: both would refuse it without saying why. */}}
+{{- define "app.guardText" -}}
+{{- if regexMatch .forbidden .text -}}
+{{- fail (printf "%s must not contain $%s: choose another" .where (ternary ", <, > or &: ClickHouse's image puts it into XML, and the Collector takes $ for a reference" ", which the Collector takes for a reference" (contains "<" .forbidden))) -}}
 {{- end -}}
 {{- end -}}

@@ -22,11 +22,11 @@ func expectations(command string) (want look, poll bool) {
 	case strings.Contains(command, "/api/v1/query"):
 		return series, true
 	case strings.Contains(command, "tollkeeper requests"):
-		return all("the request's record", traceID, `\b5\b`, `\b7\b`), true
+		return all("the request's record: customer, model, 5 and 7 tokens", `rec_[0-9a-f]{32} +demo +resource +facebook/opt-125m +5 +7 +final`, `cmpl-some-user-request-id`), true
 	case strings.Contains(command, "tollkeeper invoice"):
-		return all("its cents", `(?m)^\s*total\b.*USD\s+\d+\.\d\d`, `input_tokens`, `output_tokens`), true
+		return all("its cents: 0.01 + 0.04 = 0.05 USD", `input_tokens +5 .* 0\.01`, `output_tokens +7 .* 0\.04`, `(?m)^total +0\.05 +USD`), true
 	case strings.Contains(command, "tollkeeper explain"):
-		return all("from the amount to the trace", traceID, `journal`, `input_tokens × `), true
+		return all("from quantity × price to trace, span and journal position", `input_tokens: 5 × 2 / 1000 = 0\.01`, `output_tokens: 7 × 6 / 1000 = 0\.042`, traceID+` +[0-9a-f]{16} +\d+ +\d+ +tollkeeper-journal`), true
 	}
 	return nil, false
 }

@@ -3,7 +3,8 @@ GO ?= go
 # Where a tool that we build ourselves is kept between runs.
 TOOLS ?= $(or $(TMPDIR),/tmp)/tollkeeper-tools
 GOLANGCI_VERSION := v2.15.0
-# Packages with goroutines: the race detector's slowness is spent on these alone.
+# Packages with goroutines: the race detector's slowness is spent on these alone. It would have each process that a test starts sleep a second
+# at its end.
 RACE_PACKAGES = $(shell .ci/race-packages)
 SHARED ?= ../shared
 IMAGES ?= $(TOOLS)/images
@@ -30,7 +31,7 @@ properties: ## try CASES (1000000) random cases of each property that money rest
 	TOLLKEEPER_PROPERTIES=$(CASES) $(GO) test -count=1 -timeout=0 -v $(PROPERTY_PACKAGES)
 
 race: ## run the tests of the packages that have goroutines under the race detector
-	$(GO) test -race $(RACE_PACKAGES)
+	CGO_ENABLED=1 GORACE=atexit_sleep_ms=0 $(GO) test -race $(RACE_PACKAGES)
 
 lint: golangci ## go vet and golangci-lint
 	$(GO) vet ./...

@@ -78,7 +78,7 @@ type scriptServer struct{ cmd *exec.Cmd }
 func serverOf(ts *testscript.TestScript) *scriptServer { return ts.Value(serverKey{}).(*scriptServer) }
 
 // patience bounds how long a test waits for what must happen.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 func scriptServe(ts *testscript.TestScript, neg bool, args []string) {
 	if neg {

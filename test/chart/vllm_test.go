@@ -80,6 +80,7 @@ func TestRefusals(t *testing.T) {
 		"open ingest":          {`tollkeeper: {config: {ingest: {auth: none}}}`, "anybody in the cluster"},
 		"password with a $":    {`clickhouse: {auth: {password: "pa$$word"}}`, "must not contain $, <"},
 		"key with a $":         {`tollkeeper: {keys: {current: "a${b}"}}`, "must not contain $, which the Collector"},
+		"no time to drain":     {`vllm: {shutdown: {timeoutSeconds: 0}}`, "/vllm/shutdown/timeoutSeconds"},
 		"listen":               {`tollkeeper: {config: {listen: {api: "0.0.0.0:1"}}}`, "depend on it"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -101,12 +102,12 @@ func TestRefusals(t *testing.T) {
 // TestShutdownOrder: sleep, then requests, then spans, and time for all of it.
 func TestShutdownOrder(t *testing.T) {
 	t.Parallel()
-	for _, s := range [][3]int{{5, 60, 30}, {15, 600, 40}} {
+	for _, s := range [][3]int{{5, 60, 30}, {15, 600, 40}, {0, 1, 30}} {
 		o := find(t, objects(t, template(t, "--set", fmt.Sprintf(
 			"vllm.shutdown.preStopSeconds=%d,vllm.shutdown.timeoutSeconds=%d,vllm.shutdown.flushSeconds=%d", s[0], s[1], s[2]))), vllm)
 		c := o.container(t)
-		if got := at(c, "lifecycle", "preStop", "sleep", "seconds"); got != s[0] {
-			t.Errorf("preStop sleeps %v s, want %d", got, s[0])
+		if got, _ := at(c, "lifecycle", "preStop", "sleep", "seconds").(int); got != s[0] { // none where there is nothing to sleep
+			t.Errorf("preStop sleeps %d s, want %d", got, s[0])
 		}
 		if want := fmt.Sprintf("--shutdown-timeout=%d", s[1]); !slices.Contains(args(c), want) {
 			t.Errorf("no %s in %q", want, args(c))

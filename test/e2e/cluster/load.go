@@ -38,6 +38,9 @@ type load struct {
 	url   string // of vLLM
 	model string
 	name  string // begins each request's id
+	// client takes a connection for each request: vLLM closes idle ones, and a
+	// request on such a one fails.
+	client http.Client
 
 	began    time.Time
 	mu       sync.Mutex
@@ -56,6 +59,7 @@ const clients = 4
 // start begins the traffic.
 func (l *load) start(ctx context.Context) {
 	ctx, l.stop = context.WithCancel(ctx)
+	l.client.Transport = &http.Transport{DisableKeepAlives: true}
 	l.began, l.told = time.Now(), map[string]sums{}
 	for range clients {
 		l.done.Go(func() {
@@ -125,7 +129,7 @@ func (l *load) ask(ctx context.Context, id string, n int64, stream bool) (sums, 
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("X-Request-ID", id)
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := l.client.Do(req)
 	if err != nil {
 		return sums{}, err
 	}

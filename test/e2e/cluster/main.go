@@ -25,6 +25,7 @@ func main() {
 	flag.StringVar(&b.repository, "repository", ".", "the repository's folder")
 	flag.StringVar(&b.load, "load", "", "the program that takes image tars into the cluster's engine; none where `make build-minikube` did it")
 	flag.StringVar(&b.images, "images", "", "the folder of image tars")
+	flag.BoolVar(&b.walks, "walk", true, "play the walk-through; without it, the release vllm is there already")
 	flag.BoolVar(&b.accidents, "outages", true, "then have accidents happen under load")
 	flag.DurationVar(&b.outage, "outage", 40*time.Second, "how long a part is away in an accident")
 	flag.Parse()
@@ -44,6 +45,7 @@ type bench struct {
 	images     string
 
 	outage    time.Duration
+	walks     bool
 	accidents bool
 
 	shell   *shell
@@ -66,7 +68,11 @@ func (b *bench) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.shell.close()) }()
-	err = b.walk(ctx)
+	if b.walks {
+		err = b.walk(ctx)
+	} else {
+		_, err = b.shell.run(ctx, "cd charts")
+	}
 	if err == nil && b.accidents {
 		err = b.suffer(ctx)
 	}

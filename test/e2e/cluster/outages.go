@@ -210,7 +210,8 @@ func (b *bench) records(ctx context.Context) (map[string][]sums, error) {
 	}
 	byID := map[string][]sums{}
 	for _, r := range answer.Records {
-		id := strings.TrimPrefix(r.RequestID, "cmpl-")
+		// vLLM names a completion cmpl-ID and its first choice cmpl-ID-0.
+		id := strings.TrimSuffix(strings.TrimPrefix(r.RequestID, "cmpl-"), "-0")
 		if strings.HasPrefix(id, b.traffic.name+"-") {
 			r.Quantities.Requests = max(r.Quantities.Requests, 1)
 			byID[id] = append(byID[id], r.Quantities)

@@ -5,13 +5,9 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
@@ -19,6 +15,7 @@ import (
 	"github.com/tollkeeper/tollkeeper/internal/ingest"
 	"github.com/tollkeeper/tollkeeper/internal/journal"
 	"github.com/tollkeeper/tollkeeper/internal/otlp"
+	"github.com/tollkeeper/tollkeeper/test/process"
 )
 
 // collectorConfig is what an operator would write, with one consumer, so that a
@@ -41,33 +38,8 @@ service:
 // it takes traces over HTTP.
 func collector(t *testing.T, exporter, fields string) (url string) {
 	t.Helper()
-	program := os.Getenv("OTELCOL")
-	if program == "" {
-		program = filepath.Join(os.TempDir(), "collector", "otelcol")
-	}
-	if _, err := os.Stat(program); err != nil {
-		t.Skipf("no Collector at %s: ../shared/images/collector builds it, or set OTELCOL", program)
-	}
-	l := listen(t)
-	address, dir := l.Addr().String(), t.TempDir()
-	l.Close()
-	config := filepath.Join(dir, "collector.yaml")
-	if err := os.WriteFile(config, fmt.Appendf(nil, collectorConfig, address, dir, exporter, fields, exporter), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var log bytes.Buffer
-	c := exec.Command(program, "--config", config)
-	c.Stdout, c.Stderr = &log, &log
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		c.Process.Kill()
-		c.Wait()
-		if t.Failed() {
-			t.Logf("the Collector said:\n%s", &log)
-		}
-	})
+	address, program := process.FreeAddress(t), process.FindCollector(t)
+	process.StartCollector(t, program, fmt.Sprintf(collectorConfig, address, t.TempDir(), exporter, fields, exporter), address)
 	return "http://" + address + "/v1/traces"
 }
 
@@ -121,18 +93,18 @@ func TestCollector(t *testing.T) {
 	}
 }
 
-// give hands a body to the Collector, which may still be starting.
+// give hands a body to the Collector.
 func give(t *testing.T, url string, body []byte) {
 	t.Helper()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Second}
-	until(t, "the Collector took it", func() bool {
-		resp, err := client.Post(url, "application/x-protobuf", bytes.NewReader(body))
-		if err != nil {
-			return false
-		}
-		resp.Body.Close()
-		return resp.StatusCode == http.StatusOK
-	})
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Post(url, "application/x-protobuf", bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Fatalf("the Collector did not take it: %s", resp.Status)
+	}
 }
 
 func spanID(n byte) pcommon.SpanID { return pcommon.SpanID{1, 7: n} }

@@ -9,8 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -20,6 +18,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
 
 	"github.com/tollkeeper/tollkeeper/internal/oteltraces"
+	"github.com/tollkeeper/tollkeeper/test/process"
 )
 
 // clickhouse is a real server, named by its two URLs with user and password;
@@ -247,7 +246,7 @@ func TestWaitsForTheServer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			u := parse(t, raw)
-			target, address := u.Host, freeAddress(t)
+			target, address := u.Host, process.FreeAddress(t)
 			u.Host = address
 			o, opened := options(u.String(), c.database(t), ""), false
 			o.Waiting = func(server, why string, _ time.Duration) {
@@ -268,22 +267,12 @@ func TestWaitsForTheServer(t *testing.T) {
 
 func TestGivesUp(t *testing.T) {
 	t.Parallel()
-	o := options("http://otel:secret-word@"+freeAddress(t), "otel", "")
+	o := options("http://otel:secret-word@"+process.FreeAddress(t), "otel", "")
 	o.Timeout = time.Millisecond
 	_, err := oteltraces.Init(t.Context(), o)
 	if err == nil || !strings.Contains(err.Error(), "was not there within 1ms: dial tcp") || strings.Contains(err.Error(), "secret-word") {
 		t.Error(err)
 	}
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // forward takes connections at one address to another.
@@ -328,37 +317,15 @@ service:
 // it takes traces.
 func collector(t *testing.T, c *url.URL, database string, createSchema bool) string {
 	t.Helper()
-	program := os.Getenv("OTELCOL")
-	if program == "" {
-		program = filepath.Join(os.TempDir(), "collector", "otelcol")
-	}
-	if _, err := os.Stat(program); err != nil {
-		t.Skipf("no Collector at %s: ../shared/images/collector builds it, or set OTELCOL", program)
-	}
-	address, config := freeAddress(t), filepath.Join(t.TempDir(), "collector.yaml")
+	address, program := process.FreeAddress(t), process.FindCollector(t)
 	password, _ := c.User.Password()
-	text := fmt.Appendf(nil, collectorConfig, address, c.Scheme+"://"+c.Host, c.User.Username(), password, database, createSchema)
-	if err := os.WriteFile(config, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var log bytes.Buffer
-	run := exec.Command(program, "--config", config)
-	run.Stdout, run.Stderr = &log, &log
-	if err := run.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		run.Process.Kill()
-		run.Wait()
-		if t.Failed() {
-			t.Logf("the Collector said:\n%s", &log)
-		}
-	})
+	config := fmt.Sprintf(collectorConfig, address, c.Scheme+"://"+c.Host, c.User.Username(), password, database, createSchema)
+	process.StartCollector(t, program, config, address)
 	return "http://" + address + "/v1/traces"
 }
 
-// export sends one span, with all that a span can have, as soon as the Collector
-// takes it; what it acknowledges has been inserted, because it has no queue.
+// export sends one span, with all that a span can have; what the Collector
+// acknowledges has been inserted, because it has no queue.
 func export(t *testing.T, to, trace string) {
 	t.Helper()
 	e := ptraceotlp.NewExportRequest()
@@ -377,17 +344,13 @@ func export(t *testing.T, to, trace string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for until := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) { //nolint:forbidigo // another program starts
-		resp, err := http.Post(to, "application/x-protobuf", bytes.NewReader(body))
-		if err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return
-			}
-		}
-		if time.Now().After(until) {
-			t.Fatalf("the Collector did not take the span: %v", err)
-		}
+	resp, err := http.Post(to, "application/x-protobuf", bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Fatalf("the Collector did not take the span: %s", resp.Status)
 	}
 }
 

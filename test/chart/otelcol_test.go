@@ -6,12 +6,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,6 +18,8 @@ import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
+
+	"github.com/tollkeeper/tollkeeper/test/process"
 )
 
 // bench is the chart's Collector as a real process, with servers of the test
@@ -28,9 +27,8 @@ import (
 type bench struct {
 	otlp, health, metrics string
 	clickhouse            http.HandlerFunc
-	config                string // its file
-	process               *exec.Cmd
-	log                   bytes.Buffer
+	config                string
+	kill                  func() // as kill -9 does
 
 	mu       sync.Mutex
 	away     bool           // tollkeeper answers 503
@@ -60,36 +58,21 @@ func (b *bench) start(t *testing.T, args ...string) {
 		b.clickhouse(w, r)
 	}))
 	t.Cleanup(clickhouse.Close)
-	b.otlp, b.health, b.metrics, b.received = free(t), free(t), free(t), map[string]int{}
+	b.otlp, b.health, b.metrics, b.received = process.FreeAddress(t), process.FreeAddress(t), process.FreeAddress(t), map[string]int{}
 	dir := t.TempDir()
 	config = strings.NewReplacer(
 		"http://vllm-tollkeeper:4318", tollkeeper.URL, "http://vllm-clickhouse:8123", clickhouse.URL, "/var/lib/otelcol", dir,
-		"0.0.0.0:4318", b.otlp, "0.0.0.0:4317", free(t), "0.0.0.0:13133", b.health, "127.0.0.1:14317", free(t),
+		"0.0.0.0:4318", b.otlp, "0.0.0.0:4317", process.FreeAddress(t), "0.0.0.0:13133", b.health, "127.0.0.1:14317", process.FreeAddress(t),
 		"host: 0.0.0.0", "host: 127.0.0.1", "port: 8888", "port: "+strings.TrimPrefix(b.metrics, "127.0.0.1:"),
 	).Replace(config)
-	name := filepath.Join(dir, "config.yaml")
-	if err := os.WriteFile(name, []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	b.config = name
-	t.Cleanup(func() {
-		b.kill()
-		if t.Failed() {
-			t.Logf("the Collector says\n%s", b.log.String()[max(0, b.log.Len()-4000):])
-		}
-	})
+	b.config = config
 	b.run(t, program)
 }
 
 // run starts the Collector, again after a kill.
 func (b *bench) run(t *testing.T, program string) {
 	t.Helper()
-	b.process = exec.Command(program, "--config="+b.config)
-	b.process.Stdout, b.process.Stderr = &b.log, &b.log
-	b.process.Env = append(os.Environ(), "TOLLKEEPER_KEY=key", "CLICKHOUSE_PASSWORD=password")
-	if err := b.process.Start(); err != nil {
-		t.Fatal(err)
-	}
+	b.kill = process.StartCollector(t, program, b.config, b.otlp, "TOLLKEEPER_KEY=key", "CLICKHOUSE_PASSWORD=password")
 	b.until(t, "the Collector is healthy", func() bool {
 		resp, err := http.Get("http://" + b.health)
 		if err == nil {
@@ -97,12 +80,6 @@ func (b *bench) run(t *testing.T, program string) {
 		}
 		return err == nil && resp.StatusCode == http.StatusOK
 	})
-}
-
-// kill ends it as kill -9 does.
-func (b *bench) kill() {
-	_ = b.process.Process.Kill()
-	_ = b.process.Wait()
 }
 
 // take is tollkeeper: it accepts everything that shows the key.
@@ -196,16 +173,6 @@ func (b *bench) queue(t *testing.T, exporter string) float64 {
 	}
 	t.Fatalf("no queue of %s in\n%s", exporter, text)
 	return 0
-}
-
-func free(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // TestClickHouseCostsNoSpan: while ClickHouse refuses, or its queue is full, each

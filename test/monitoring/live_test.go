@@ -1,7 +1,6 @@
 package monitoring
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -219,14 +218,13 @@ func startTollkeeper(t *testing.T) *process.Server {
 func startCollector(t *testing.T, program string, to *process.Server) (spans, telemetry string) {
 	t.Helper()
 	dir := t.TempDir()
-	spans, telemetry = free(t), free(t)
+	spans, telemetry = process.FreeAddress(t), process.FreeAddress(t)
 	_, port, err := net.SplitHostPort(telemetry)
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := filepath.Join(dir, "collector.yaml")
-	write(t, config, fmt.Sprintf(collectorConfig, spans, port, filepath.Join(dir, "tollkeeper"), filepath.Join(dir, "clickhouse"), to.HTTP, to.API))
-	start(t, program, "--config", config)
+	config := fmt.Sprintf(collectorConfig, spans, port, filepath.Join(dir, "tollkeeper"), filepath.Join(dir, "clickhouse"), to.HTTP, to.API)
+	process.StartCollector(t, program, config, spans)
 	return spans, telemetry
 }
 
@@ -310,9 +308,9 @@ func startPrometheus(t *testing.T, program string, targets map[string]string) pr
 		config += fmt.Sprintf(target, address, namespace, component)
 	}
 	write(t, filepath.Join(dir, "prometheus.yml"), config)
-	address := free(t)
-	start(t, program, "--config.file", filepath.Join(dir, "prometheus.yml"), "--storage.tsdb.path", filepath.Join(dir, "data"),
-		"--web.listen-address", address, "--log.level", "warn")
+	address := process.FreeAddress(t)
+	process.Start(t, exec.Command(program, "--config.file", filepath.Join(dir, "prometheus.yml"), "--storage.tsdb.path", filepath.Join(dir, "data"),
+		"--web.listen-address", address, "--log.level", "warn"))
 	return prom{url: "http://" + address}
 }
 
@@ -364,36 +362,6 @@ func (p prom) until(t *testing.T, expr string) {
 	if err != nil {
 		t.Errorf("%v (%v)", err, last)
 	}
-}
-
-// start starts a program that is killed at the test's end.
-func start(t *testing.T, path string, args ...string) {
-	t.Helper()
-	var log bytes.Buffer
-	c := exec.Command(path, args...)
-	c.Stdout, c.Stderr = &log, &log
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = c.Process.Kill() // it may have ended
-		_ = c.Wait()
-		if t.Failed() {
-			lines := slices.Collect(strings.Lines(log.String()))
-			t.Logf("%s said:\n%s", filepath.Base(path), strings.Join(lines[max(0, len(lines)-5):], ""))
-		}
-	})
-}
-
-// free is an address that nobody listens on now.
-func free(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func write(t *testing.T, name, text string) {

@@ -1,5 +1,5 @@
 // Package process builds and runs the real binary, for tests that kill it or
-// take its disk away.
+// take its disk away, and starts the programs of others that it works with.
 package process
 
 import (

@@ -106,10 +106,10 @@ func rotateKey(ctx context.Context, b *bench) error {
 	)
 }
 
-// wrongKey has the Collector show a key that tollkeeper does not know.
-func wrongKey(ctx context.Context, b *bench) error {
+// wrongly has the Collectors run with another value of a variable for a time.
+func (b *bench) wrongly(ctx context.Context, variable string) error {
 	const env = "--set-json collector.extraEnv="
-	err := errors.Join(b.upgrade(ctx, env+`'{"TOLLKEEPER_KEY":"wrong"}'`), b.requests(ctx, 10), pause(ctx, b.outage))
+	err := errors.Join(b.upgrade(ctx, fmt.Sprintf(`%s'{%q:"wrong"}'`, env, variable)), b.requests(ctx, 10), pause(ctx, b.outage))
 	return errors.Join(err, b.upgrade(ctx, env+`'{}'`))
 }
 

@@ -72,7 +72,12 @@ func (b *bench) outages() []outage {
 			return b.without(ctx, "statefulset/vllm-tollkeeper", b.outage)
 		}},
 		{name: "the Collector's key rotated", during: rotateKey},
-		{name: fmt.Sprintf("the Collector's key wrong for %s", b.outage), during: wrongKey},
+		{name: fmt.Sprintf("the Collector's key wrong for %s", b.outage), during: func(ctx context.Context, b *bench) error {
+			return b.wrongly(ctx, "TOLLKEEPER_KEY") // the name that its configuration has for it
+		}},
+		{name: fmt.Sprintf("ClickHouse's password wrong for %s", b.outage), during: func(ctx context.Context, b *bench) error {
+			return b.wrongly(ctx, "CLICKHOUSE_PASSWORD")
+		}},
 		{name: "a rolling upgrade of all", restarts: true, during: func(ctx context.Context, b *bench) error {
 			return b.upgrade(ctx, fmt.Sprintf("--set vllm.podAnnotations.again=a%d --set collector.podAnnotations.again=a%[1]d --set tollkeeper.podAnnotations.again=a%[1]d", time.Now().Unix()))
 		}},

@@ -84,9 +84,10 @@ func (b *bench) podReady(ctx context.Context, pod string) error {
 	})
 }
 
-// upgrade changes values of the release, and waits until all is ready.
+// upgrade changes values of the release, and waits until all is ready. With
+// --reuse-values, Helm would bring back what a null takes away.
 func (b *bench) upgrade(ctx context.Context, set string) error {
-	_, err := b.shell.run(ctx, "helm upgrade vllm llm-inference-app --reuse-values "+set)
+	_, err := b.shell.run(ctx, "helm upgrade vllm llm-inference-app --reset-then-reuse-values "+set)
 	return errors.Join(err, b.ready(ctx))
 }
 
@@ -110,7 +111,7 @@ func rotateKey(ctx context.Context, b *bench) error {
 func (b *bench) wrongly(ctx context.Context, variable string) error {
 	const env = "--set-json collector.extraEnv="
 	err := errors.Join(b.upgrade(ctx, fmt.Sprintf(`%s'{%q:"wrong"}'`, env, variable)), b.requests(ctx, 10), pause(ctx, b.outage))
-	return errors.Join(err, b.upgrade(ctx, env+`'{}'`))
+	return errors.Join(err, b.upgrade(ctx, fmt.Sprintf(`%s'{%q:null}'`, env, variable)))
 }
 
 // counted are the engine's own counters, over its processes.

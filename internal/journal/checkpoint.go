@@ -54,6 +54,10 @@ func OpenCheckpoint(signed string, verifiers ...string) (Checkpoint, error) {
 	return parseCheckpoint(n.Text)
 }
 
+// sizeBits bounds a tree's size: tlog doubles a number until it is past the size,
+// and above 2^62 never gets there.
+const sizeBits = 62
+
 // parseCheckpoint reads the text. Lines behind the third are extensions, which
 // say nothing to us.
 func parseCheckpoint(text string) (Checkpoint, error) {
@@ -62,7 +66,7 @@ func parseCheckpoint(text string) (Checkpoint, error) {
 	if !ended || len(lines) < 3 || slices.Contains(lines, "") {
 		return Checkpoint{}, fmt.Errorf("%w: not three lines or more, each with something in it", ErrCheckpoint)
 	}
-	size, err := strconv.ParseUint(lines[1], 10, 63)
+	size, err := strconv.ParseUint(lines[1], 10, sizeBits)
 	if err != nil || strconv.FormatUint(size, 10) != lines[1] {
 		return Checkpoint{}, fmt.Errorf("%w: size %q", ErrCheckpoint, lines[1])
 	}

@@ -73,6 +73,7 @@ func TestCheckpointsAreReadStrictly(t *testing.T) {
 		"o\n5\n" + root[:42] + "B=\n":                   false, // bits behind the end
 		"o\n5\n" + strings.TrimSuffix(root, "=") + "\n": false,
 		"o\n9223372036854775808\n" + root + "\n":        false,
+		"o\n4611686018427387904\n" + root + "\n":        false, // 2^62: no tree grows so far
 	} {
 		signed, err := note.Sign(&note.Note{Text: text}, s)
 		if err != nil {

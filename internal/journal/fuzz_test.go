@@ -151,6 +151,7 @@ func FuzzItemProof(f *testing.F) {
 	f.Add(`{"n":1}`, `{"count":1,"kind":"","origin":"o","producer":"","received":"1","seq":1,"v":1}`, 0, uint64(1), []byte{})
 	f.Add(`{"n":1}`, `{"count":5,"kind":"","origin":"o","producer":"","received":"1","seq":3,"v":1}`, 4, uint64(9), make([]byte, 32*5))
 	f.Add(`x`, `{"count":9223372036854775807,"origin":"o","received":"1","seq":9223372036854775807,"v":1}`, 1<<40, uint64(1<<62), make([]byte, 32*64))
+	f.Add(`x`, `{"count":9223372036854775807,"origin":"o","received":"1","seq":233724775807,"v":1}`, 1<<40, uint64(1<<62+102), make([]byte, 32*63)) // never ended
 	f.Fuzz(func(t *testing.T, item, header string, index int, size uint64, path []byte) {
 		p := ItemProof{Item: item, Header: header, Index: index}
 		for ; len(path) >= 32; path = path[32:] {

@@ -183,6 +183,9 @@ func (p *ItemProof) check(c Checkpoint) (Header, error) {
 	if h.Origin != c.Origin {
 		return h, errors.New("the entry is of another journal than the checkpoint")
 	}
+	if c.Size >= 1<<sizeBits {
+		return h, fmt.Errorf("%w: size %d", ErrCheckpoint, c.Size)
+	}
 	if h.Seq == 0 || h.Seq > c.Size || h.Count <= 0 || p.Index < 0 || int64(p.Index) >= h.Count {
 		return h, errors.New("the item lies outside of the entry or the checkpoint")
 	}

@@ -383,10 +383,18 @@ func scriptStranger(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		as = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	}
-	c := exec.Command(path, args...)
-	c.Dir, c.SysProcAttr, c.Stdout, c.Stderr = ts.MkAbs("."), as, ts.Stdout(), ts.Stderr()
-	c.Env = []string{"HOME=" + ts.MkAbs("nowhere"), "PATH=" + ts.Getenv("PATH")}
-	if err := c.Run(); (err == nil) == neg {
+	run := func() error {
+		c := exec.Command(path, args...)
+		c.Dir, c.SysProcAttr, c.Stdout, c.Stderr = ts.MkAbs("."), as, ts.Stdout(), ts.Stderr()
+		c.Env = []string{"HOME=" + ts.MkAbs("nowhere"), "PATH=" + ts.Getenv("PATH")}
+		return c.Run()
+	}
+	err = run()
+	for errors.Is(err, syscall.ETXTBSY) { // a script beside this one forked while the copy was being written
+		err = run()
+	}
+	var ended *exec.ExitError
+	if err != nil && !errors.As(err, &ended) || (err == nil) == neg {
 		ts.Fatalf("tollkeeper %s: %v", strings.Join(args, " "), err)
 	}
 }

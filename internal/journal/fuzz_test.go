@@ -83,6 +83,7 @@ func FuzzCheckpointText(f *testing.F) {
 	f.Add(Checkpoint{Origin: "tollkeeper-journal-0123456789abcdef", Size: 42}.Text())
 	f.Add("o\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\nextension\n")
 	f.Add("o\n007\nAAAA\n")
+	f.Add("o\n0\n\r\r47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		c, err := parseCheckpoint(text)
 		if err != nil {

@@ -194,28 +194,45 @@ func TestServicesReachPods(t *testing.T) {
 	}
 }
 
-// TestModes: production refuses what everybody knows, and demo shows it.
+// TestModes: production refuses what everybody knows, and demo shows it. The
+// schema says where, what would be right, and why: validators print nothing of a
+// schema's own text but a const.
 func TestModes(t *testing.T) {
 	t.Parallel()
 	complete := []string{"-f", chart + "/values-production.yaml", "-f", chart + "/ci/production-values.yaml"}
 	for set, want := range map[string]string{
-		"clickhouse.auth.existingSecret=":           "/clickhouse/auth/existingSecret",
-		"clickhouse.auth.password=default-password": "/clickhouse/auth/password",
-		"tollkeeper.keys.existingSecret=":           "/tollkeeper/keys/existingSecret",
-		"collector.replicas=1":                      "/collector/replicas",
-		"simulator.enabled=true":                    "/simulator/enabled",
+		"clickhouse.auth.existingSecret=":           "/clickhouse/auth/existingSecret': value must be 'the name of a Secret with the password of ClickHouse",
+		"clickhouse.auth.password=default-password": "/clickhouse/auth/password': value must be 'empty, since mode is production",
+		"tollkeeper.keys.existingSecret=":           "kubectl create secret generic tollkeeper-keys --from-literal=current=… --from-literal=previous= --from-literal=admin=…",
+		"tollkeeper.keys.current=key":               "/tollkeeper/keys/current': value must be 'empty",
+		"tollkeeper.keys.previous=key":              "/tollkeeper/keys/previous': value must be 'empty",
+		"tollkeeper.keys.admin=key":                 "/tollkeeper/keys/admin': value must be 'empty",
+		"collector.replicas=1":                      "/collector/replicas': value must be '2 or more, since mode is production: one may be away",
+		"simulator.enabled=true":                    "/simulator/enabled': value must be 'false, since mode is production",
 		"vlm.model=x":                               "vlm",
 		"vllm.gpu.cuont=1":                          "cuont",
-		"mode=prod":                                 "/mode",
-		"vllm.replicas=two":                         "/vllm/replicas",
+		"mode=prod":                                 "/mode': value must be one of 'demo', 'production'",
+		"vllm.replicas=two":                         "/vllm/replicas': got string, want integer",
+
+		"clickhouse.enabled=false,clickhouse.external.endpoint=http://x:8123,clickhouse.auth.existingSecret=":   "/clickhouse/auth/existingSecret': value must be",
+		"clickhouse.enabled=false,clickhouse.external.endpoint=http://x:8123,clickhouse.auth.password=password": "/clickhouse/auth/password': value must be 'empty",
+		"clickhouse.auth.existingSecret=null": "/clickhouse/auth': missing property 'existingSecret'",
+		"collector.replicas=null":             "/collector': missing property 'replicas'",
 	} {
 		if got := refused(t, append(slices.Clone(complete), "--set", set)...); !strings.Contains(got, want) {
 			t.Errorf("%s: it says\n%s\nwithout %q", set, got, want)
 		}
 	}
-	if got := refused(t, "--set", "mode=production"); !strings.Contains(got, "existingSecret") {
-		t.Errorf("the demo's values in production: %s", got)
+	got := refused(t, "--set", "mode=production")
+	for _, path := range []string{"/collector/replicas", "/clickhouse/auth/existingSecret", "/clickhouse/auth/password", "/tollkeeper/keys/existingSecret", "/tollkeeper/keys/current", "/tollkeeper/keys/admin"} {
+		if !strings.Contains(got, path+"': value must be '") {
+			t.Errorf("the demo's values in production: it says\n%s\nand not what %s has to be", got, path)
+		}
 	}
+	if strings.Contains(got, "default-password") {
+		t.Errorf("a refusal shows the password: %s", got)
+	}
+	template(t, append(slices.Clone(complete), "--set", "clickhouse.enabled=false,clickhouse.auth.existingSecret=")...) // none is used
 	rendered := template(t, complete...)
 	if strings.Contains(rendered, "which-everybody-knows") || strings.Contains(rendered, "default-password") || strings.Contains(rendered, "kind: Secret") {
 		t.Error("production renders a secret")

@@ -80,7 +80,13 @@ func TestRefusals(t *testing.T) {
 		"open ingest":          {`tollkeeper: {config: {ingest: {auth: none}}}`, "anybody in the cluster"},
 		"password with a $":    {`clickhouse: {auth: {password: "pa$$word"}}`, "must not contain $, <"},
 		"key with a $":         {`tollkeeper: {keys: {current: "a${b}"}}`, "must not contain $, which the Collector"},
-		"no time to drain":     {`vllm: {shutdown: {timeoutSeconds: 0}}`, "/vllm/shutdown/timeoutSeconds"},
+		"no time to drain":     {`vllm: {shutdown: {timeoutSeconds: 0}}`, "/vllm/shutdown/timeoutSeconds': value must be '1 or more: with 0 vLLM aborts what runs"},
+		"no Collector":         {`collector: {replicas: 0}`, "/collector/replicas': value must be '1 or more: without a Collector usage is lost"},
+		"nowhere for spans":    {`collector: {enabled: false}`, "/collector/external/tracesEndpoint': value must be 'http://HOST:4318/v1/traces"},
+		"two Prometheuses":     {`externalPrometheus: {url: "http://x:9090"}`, "/prometheus/enabled': value must be 'false, since externalPrometheus.url names another"},
+		"ClickHouse by TCP":    {`clickhouse: {enabled: false, external: {endpoint: "tcp://x:9000"}}`, "value must be 'http://HOST:8123"},
+		"half a digest":        {`vllm: {image: {digest: "sha256:abc"}}`, "/vllm/image/digest': value must be 'sha256: and 64"},
+		"no model":             {`vllm: {model: ""}`, "such as facebook/opt-125m"},
 		"listen":               {`tollkeeper: {config: {listen: {api: "0.0.0.0:1"}}}`, "depend on it"},
 	} {
 		t.Run(name, func(t *testing.T) {

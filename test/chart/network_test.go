@@ -137,10 +137,7 @@ func TestNetworkPolicies(t *testing.T) {
 		"schema → clickhouse:9000":     true,
 		"prometheus → collector:8888":  true,
 		"prometheus → tollkeeper:8080": true,
-		// Each scrapes all that is annotated in its namespace.
-		"other prometheus → collector:8888":  true,
-		"other prometheus → tollkeeper:8080": true,
-		"test → tollkeeper:8080":             true,
+		"test → tollkeeper:8080":       true,
 	}
 	closed := []string{"collector", "clickhouse", "tollkeeper", "schema"}
 	seen := map[string]bool{}

@@ -21,10 +21,15 @@ var kinds = map[string]string{
 	"ServiceMonitor": "monitoring.serviceMonitor.enabled", "PodMonitor": "monitoring.podMonitor.enabled", "PrometheusRule": "monitoring.prometheusRule.enabled",
 }
 
-// helm renders the chart; refusal is what Helm says when it does not.
+// helm renders the chart as release vllm; refusal is what Helm says when it does not.
 func helm(t *testing.T, args ...string) (rendered, refusal string) {
 	t.Helper()
-	c := exec.Command(program(t, "HELM", "helm"), slices.Concat([]string{"template", "vllm", chart, "--namespace", "llm", "--kube-version", "1.34.0"}, args)...)
+	return helmAs(t, "vllm", args...)
+}
+
+func helmAs(t *testing.T, release string, args ...string) (rendered, refusal string) {
+	t.Helper()
+	c := exec.Command(program(t, "HELM", "helm"), slices.Concat([]string{"template", release, chart, "--namespace", "llm", "--kube-version", "1.34.0"}, args)...)
 	home := t.TempDir() // nothing of the user's
 	c.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "HELM_CONFIG_HOME=" + home, "HELM_CACHE_HOME=" + home, "HELM_DATA_HOME=" + home}
 	var out, problem strings.Builder
@@ -45,6 +50,11 @@ func id(o object) string {
 // render renders the chart with values, and an operator's kinds where they are asked for.
 func render(t *testing.T, values ...string) map[string]object {
 	t.Helper()
+	return renderAs(t, "vllm", values...)
+}
+
+func renderAs(t *testing.T, release string, values ...string) map[string]object {
+	t.Helper()
 	var args []string
 	for kind := range kinds {
 		args = append(args, "--api-versions", "monitoring.coreos.com/v1/"+kind)
@@ -52,7 +62,7 @@ func render(t *testing.T, values ...string) map[string]object {
 	for _, v := range values {
 		args = append(args, "--set-json", v)
 	}
-	rendered, refusal := helm(t, args...)
+	rendered, refusal := helmAs(t, release, args...)
 	if refusal != "" {
 		t.Fatal(refusal)
 	}

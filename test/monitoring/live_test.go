@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -298,7 +297,6 @@ type prom struct{ url string }
 
 func startPrometheus(t *testing.T, program string, targets map[string]string) prom {
 	t.Helper()
-	dir := t.TempDir()
 	rules, err := filepath.Abs(filepath.Join(chart, "rules", "*.yaml"))
 	if err != nil {
 		t.Fatal(err)
@@ -307,11 +305,7 @@ func startPrometheus(t *testing.T, program string, targets map[string]string) pr
 	for component, address := range targets {
 		config += fmt.Sprintf(target, address, namespace, component)
 	}
-	write(t, filepath.Join(dir, "prometheus.yml"), config)
-	address := process.FreeAddress(t)
-	process.Start(t, exec.Command(program, "--config.file", filepath.Join(dir, "prometheus.yml"), "--storage.tsdb.path", filepath.Join(dir, "data"),
-		"--web.listen-address", address, "--log.level", "warn"))
-	return prom{url: "http://" + address}
+	return startPrometheusWith(t, program, config)
 }
 
 // ask returns how many series there are with a number; an error is the test's.

@@ -33,6 +33,20 @@ scrape_configs:
       - source_labels: [__meta_kubernetes_pod_phase]
         regex: Succeeded|Failed
         action: drop
+      {{- if not .Values.scrape.otherReleases }}
+      # Another release of this chart in the namespace has a Prometheus of its own: its alerts would fire here too, and its series mix with ours.
+      - source_labels: [__meta_kubernetes_pod_label_app_kubernetes_io_name, __meta_kubernetes_pod_label_app_kubernetes_io_instance]
+        regex: (?:llm-inference-app|prometheus);.+
+        target_label: __tmp_release
+        replacement: other
+      - source_labels: [__meta_kubernetes_pod_label_app_kubernetes_io_instance]
+        regex: {{ .Release.Name | quote }}
+        target_label: __tmp_release
+        replacement: own
+      - source_labels: [__tmp_release]
+        regex: other
+        action: drop
+      {{- end }}
       - source_labels: [__meta_kubernetes_pod_annotation_prometheus_io_scheme]
         regex: (https?)
         target_label: __scheme__

@@ -157,6 +157,47 @@ func TestTwoReleases(t *testing.T) {
 	}
 }
 
+// TestOneNameInTwoNamespaces: whatever is chosen, everything has a kind that lives
+// in a namespace, is in the release's, names no other, and takes nothing of a node
+// that there is once.
+func TestOneNameInTwoNamespaces(t *testing.T) {
+	t.Parallel()
+	operator := []string{"--namespace", "elsewhere", "--set", "monitoring.serviceMonitor.enabled=true,monitoring.podMonitor.enabled=true,monitoring.prometheusRule.enabled=true,monitoring.dashboards.enabled=true"}
+	for _, kind := range []string{"ServiceMonitor", "PodMonitor", "PrometheusRule"} {
+		operator = append(operator, "--api-versions", "monitoring.coreos.com/v1/"+kind)
+	}
+	namespaced := []string{
+		"ConfigMap", "Deployment", "Job", "NetworkPolicy", "PersistentVolumeClaim", "Pod", "PodDisruptionBudget", "PodMonitor", "PrometheusRule", "Role", "RoleBinding",
+		"Secret", "Service", "ServiceAccount", "ServiceMonitor", "StatefulSet",
+	}
+	for name, a := range renders {
+		for _, o := range objects(t, template(t, slices.Concat(a, operator)...)) {
+			if kind, _ := o["kind"].(string); !slices.Contains(namespaced, kind) || o.at("metadata", "namespace") != "elsewhere" {
+				t.Errorf("%s: %s is in the namespace %v: two releases of one name would share it", name, o.id(), o.at("metadata", "namespace"))
+			}
+			walk(map[string]any(o), func(key string, value any) {
+				switch {
+				case key == "namespace" && value != "elsewhere",
+					slices.Contains([]string{"hostPort", "nodePort", "hostNetwork", "hostPath", "hostPID", "hostIPC", "loadBalancerIP", "externalIPs"}, key),
+					key == "clusterIP" && value != "None", key == "kind" && value == "ClusterRole":
+					t.Errorf("%s: %s has %s: %v, of which there is one", name, o.id(), key, value)
+				}
+			})
+		}
+	}
+}
+
+// walk visits each key of a tree with its value.
+func walk(x any, visit func(key string, value any)) {
+	for key, value := range mapping(x) {
+		visit(key, value)
+		walk(value, visit)
+	}
+	for _, value := range list(x) {
+		walk(value, visit)
+	}
+}
+
 // TestServicesReachPods: each Service selects one workload, and its ports are the container's.
 func TestServicesReachPods(t *testing.T) {
 	t.Parallel()

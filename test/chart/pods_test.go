@@ -65,7 +65,13 @@ func ours(all []object) []object {
 func TestNamesComeOnce(t *testing.T) {
 	t.Parallel()
 	for name, a := range renders {
-		all := objects(t, template(t, append(slices.Clone(a), values(t, `env: {HF_HOME: /mine, HTTP_PROXY: "http://mine", POD_NAME: mine}`)...)...))
+		a = slices.Concat(a, []string{"--set", "vllm.apiKey.existingSecret="})
+		all := objects(t, template(t, append(slices.Clone(a), values(t, `
+global: {caBundle: {configMap: authorities}, proxy: {http: "http://proxy:3128"}}
+env: {HF_HOME: /mine, OTEL_SERVICE_NAME: mine}
+vllm: {podAnnotations: {prometheus.io/scrape: "false", prometheus.io/port: "8001", checksum/secrets: mine}, apiKey: {value: abc}}
+collector: {podAnnotations: {prometheus.io/scrape: "false", checksum/config: mine}}
+`)...)...))
 		ids := map[string]bool{}
 		for _, o := range all {
 			if ids[o.id()] {
@@ -79,6 +85,54 @@ func TestNamesComeOnce(t *testing.T) {
 				once(t, name+" "+o.id(), list(c[field]), key)
 			}
 			once(t, name+" "+o.id(), list(o.podSpec()["volumes"]), "name")
+		}
+		given := object(mapping(find(t, all, vllm).at("spec", "template", "metadata", "annotations")))
+		if given["prometheus.io/scrape"] != "false" || given["prometheus.io/port"] != "8001" || given["prometheus.io/path"] != "/metrics" || given["checksum/secrets"] == "mine" {
+			t.Errorf("%s: annotations %v", name, given)
+		}
+	}
+}
+
+// TestWhatIsTheChartsIsTaken: a volume, a path, a label or a variable that a part
+// has from the chart cannot be given to it a second time: Kubernetes would refuse
+// it, or the chart's would be hidden.
+func TestWhatIsTheChartsIsTaken(t *testing.T) {
+	t.Parallel()
+	base := []string{"-f", chart + "/ci/every-knob-values.yaml", "--set", "vllm.cache.existingClaim=,global.caBundle.configMap=authorities"}
+	for _, w := range workloads(objects(t, template(t, base...))) {
+		part, _ := w.at("spec", "template", "metadata", "labels", "app.kubernetes.io/component").(string)
+		if part == "" {
+			continue // helm test's Pod takes nothing
+		}
+		where := strings.Replace(part, "schema", "clickhouse.schemaJob", 1)
+		taken := map[string]string{fmt.Sprintf(`%s.podLabels={"app.kubernetes.io/component":"x"}`, where): where + ".podLabels: app.kubernetes.io/component is refused"}
+		for _, v := range slices.Concat(list(w.podSpec()["volumes"]), list(w.at("spec", "volumeClaimTemplates"))) {
+			name, _ := at(v, "name").(string)
+			if name == "" {
+				name, _ = at(v, "metadata", "name").(string)
+			}
+			if name != "extra" {
+				taken[fmt.Sprintf(`%s.extraVolumes=[{"name":%q,"emptyDir":{}}]`, where, name)] = fmt.Sprintf("%s.extraVolumes: the name %q is taken", where, name)
+			}
+		}
+		if part != "prometheus" {
+			for _, m := range list(w.container(t)["volumeMounts"]) {
+				if path, _ := at(m, "mountPath").(string); path != "/extra" {
+					taken[fmt.Sprintf(`%s.extraVolumeMounts=[{"name":"extra","mountPath":%q}]`, where, path)] = path + " is taken"
+				}
+			}
+		}
+		for _, e := range list(w.container(t)["env"]) {
+			name, _ := at(e, "name").(string)
+			// The Collector's key can be another than the Secret's: what is refused then waits.
+			if at(e, "valueFrom") != nil && name != "REFERENCE" && part != "collector" {
+				taken[fmt.Sprintf(`%s.extraEnv={%q:"mine"}`, where, name)] = name
+			}
+		}
+		for set, want := range taken {
+			if got := refused(t, append(slices.Clone(base), "--set-json", set)...); !strings.Contains(got, want) {
+				t.Errorf("%s: it says\n%s\nwithout %q", set, got, want)
+			}
 		}
 	}
 }

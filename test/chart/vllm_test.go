@@ -87,7 +87,61 @@ func TestRefusals(t *testing.T) {
 		"ClickHouse by TCP":    {`clickhouse: {enabled: false, external: {endpoint: "tcp://x:9000"}}`, "value must be 'http://HOST:8123"},
 		"half a digest":        {`vllm: {image: {digest: "sha256:abc"}}`, "/vllm/image/digest': value must be 'sha256: and 64"},
 		"no model":             {`vllm: {model: ""}`, "such as facebook/opt-125m"},
-		"listen":               {`tollkeeper: {config: {listen: {api: "0.0.0.0:1"}}}`, "depend on it"},
+		// What Python reads as no number is the SDK's default: 2048 spans, 5 seconds.
+		"queue in hexadecimal":    {`env: {OTEL_BSP_MAX_QUEUE_SIZE: "0x20000"}`, "whole number of at least 65536"},
+		"queue with a point":      {`env: {OTEL_BSP_MAX_QUEUE_SIZE: "131072.0"}`, "whole number of at least 65536"},
+		"delay in hexadecimal":    {`env: {OTEL_BSP_SCHEDULE_DELAY: "0x10"}`, "1 to 500"},
+		"short for an endpoint":   {`vllm: {extraArgs: ["--otlp=http://x:4318"]}`, "--otlp-traces-endpoint is refused"},
+		"shorter":                 {`vllm: {extraArgs: ["--shut", "5"]}`, "--shutdown-timeout is refused"},
+		"other address":           {`vllm: {extraArgs: ["--host", "127.0.0.1"]}`, "ask at the Pod's address"},
+		"TLS":                     {`vllm: {extraArgs: ["--ssl-keyfile=/k"]}`, "end TLS in front of it"},
+		"proxy":                   {`env: {http_proxy: "http://x:1"}`, "use global.proxy"},
+		"proxy of the Collector":  {`collector: {extraEnv: {HTTP_PROXY: "http://x:1"}}`, "collector.extraEnv.HTTP_PROXY is refused: spans would go by a proxy"},
+		"no proxy for nobody":     {`{global: {proxy: {http: "http://x:1"}}, env: {NO_PROXY: ""}}`, "use global.proxy"},
+		"Pod's name":              {`env: {POD_NAME: mine}`, "usage is told apart by"},
+		"authorization in traces": {`{env: {OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SANITIZE_FIELDS: cookie}, vllm: {instrumentation: {enabled: true}}}`, "must contain authorization"},
+		"distribution away":       {`{env: {PYTHONPATH: /mine}, vllm: {instrumentation: {enabled: true}}}`, "must contain /opt/instrumentation"},
+		"attribute in a key":      {`vllm: {resourceAttributes: {"a=1,gen_ai.request.model": other}}`, "/vllm/resourceAttributes': additional properties"},
+		"attributes as a number":  {`env: {OTEL_RESOURCE_ATTRIBUTES: 5}`, `"5" is no key=value`},
+		"one adapter twice":       {`vllm: {lora: {modules: [{name: a, path: /x}, {name: a, path: /y}]}}`, "is another model's already"},
+		"adapter like its model":  {`vllm: {lora: {modules: [{name: "facebook/opt-125m", path: /x}]}}`, "is another model's already"},
+		"model like an argument":  {`vllm: {model: "--help"}`, "such as facebook/opt-125m"},
+		"GPUs twice":              {`vllm: {resources: {limits: {nvidia.com/gpu: 4}}}`, "how many are meant"},
+		"GPU without a vendor":    {`vllm: {gpu: {resource: "n vidia/gpu"}}`, "what the device plugin calls it"},
+		"memory in words":         {`vllm: {resources: {limits: {memory: lots}}}`, "such as 2, 500m or 4Gi"},
+		"two Collectors":          {`collector: {external: {tracesEndpoint: "http://x:4318/v1/traces"}}`, "empty, since collector.enabled is true: which Collector is meant?"},
+		"other configuration":     {`collector: {extraArgs: ["--config=/other"]}`, "could not see whether usage is still kept"},
+		"overridden setting":      {`collector: {extraArgs: ["-set=processors.batch.timeout=1s"]}`, "could not see whether usage is still kept"},
+		"small requests":          {`collector: {maxRequestSize: 1Mi}`, "is thrown away, with its usage"},
+		"queue below a request":   {`collector: {queues: {tollkeeper: 1Mi}}`, "would not fit into it and be refused for ever"},
+		"mount over the queue":    {`collector: {extraVolumes: [{name: x, emptyDir: {}}], extraVolumeMounts: [{name: x, mountPath: /var/lib/otelcol/tollkeeper}]}`, "would be hidden"},
+		"mount of nothing":        {`vllm: {extraVolumeMounts: [{name: x, mountPath: /x}]}`, `there is no volume "x": add it to vllm.extraVolumes`},
+		"journal elsewhere":       {`tollkeeper: {extraArgs: ["--data=/tmp/x"]}`, "use tollkeeper.config"},
+		"settings by variables":   {`tollkeeper: {extraEnv: {TOLLKEEPER_INGEST_ON_BAD_CREDENTIAL: reject}}`, "stand over what the chart sets, unseen"},
+		"body limit as text":      {`tollkeeper: {config: {ingest: {max_body_bytes: 64MiB}}}`, "max_body_bytes': got string, want integer"},
+		"no key":                  {`tollkeeper: {keys: {current: ""}}`, "tollkeeper takes no usage without keys"},
+		"key with a blank":        {`tollkeeper: {keys: {current: "a b"}}`, "or blanks: choose another"},
+		"one key for both":        {`tollkeeper: {keys: {current: abcdefghijklmnop, admin: abcdefghijklmnop}}`, "could change prices and invoices"},
+		"no password":             {`clickhouse: {auth: {password: ""}}`, "lets nobody in"},
+		"password in a URL":       {`clickhouse: {enabled: false, external: {endpoint: "http://u:p@x:8123"}}`, "User and password are clickhouse.auth"},
+		"user with a colon":       {`clickhouse: {auth: {username: "a: b"}}`, "a user of ClickHouse"},
+		"TTL in words":            {`clickhouse: {ttl: soon}`, "such as 30d"},
+		"size 0":                  {`tollkeeper: {persistence: {size: 0Gi}}`, "such as 10Gi"},
+		"negative size":           {`clickhouse: {persistence: {size: -5Gi}}`, "such as 10Gi"},
+		"a size of ten bytes":     {`tollkeeper: {persistence: {size: 10}}`, "/tollkeeper/persistence/size': got number, want string"},
+		"tag as a number":         {`vllm: {image: {tag: 1.10}}`, "put it into quotes"},
+		"no tag":                  {`clickhouse: {image: {tag: ""}}`, "it has to be given"},
+		"registry with a slash":   {`global: {imageRegistry: registry.example.com/}`, "without a slash at the end"},
+		"registry with a scheme":  {`global: {imageRegistry: "https://registry.example.com"}`, "without https://"},
+		"repository with a tag":   {`vllm: {image: {repository: "vllm/vllm-openai:v1"}}`, "without its registry, tag and digest"},
+		"affinity misspelt":       {`vllm: {affinity: {nodeAffinty: {}}}`, "'nodeAffinty' not allowed"},
+		"a rule that opens all":   {`networkPolicy: {tollkeeperTo: [{too: []}]}`, "'too' not allowed"},
+		"variable without value":  {`env: {A: {b: c}}`, "/env/A': missing property 'valueFrom'"},
+		"Secret's name":           {`clickhouse: {auth: {existingSecret: "My Secret"}}`, "small letters, digits, - and . between them"},
+		"label":                   {`vllm: {podLabels: {team: "a b"}}`, "a label as Kubernetes has it"},
+		"timeout over interval":   {`prometheus: {scrape: {interval: 5s, timeout: 30s}}`, "Prometheus would not start"},
+		"more than the volume":    {`prometheus: {persistence: {enabled: true, size: 5Gi}}`, "would be full before anything is dropped"},
+		"listen":                  {`tollkeeper: {config: {listen: {api: "0.0.0.0:1"}}}`, "depend on it"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -96,13 +150,16 @@ func TestRefusals(t *testing.T) {
 			}
 		})
 	}
-	t.Run("long name", func(t *testing.T) {
-		t.Parallel()
-		_, got := helm(t, "template", strings.Repeat("a", 41), chart, "--kube-version", "1.34.0")
-		if !strings.Contains(got, "choose a shorter one") {
-			t.Error(got)
-		}
-	})
+	for release, want := range map[string]string{
+		strings.Repeat("a", 41): "choose a shorter one", "my.vllm": "that begins with a letter", "1vllm": "that begins with a letter", "true": "is no word of YAML", "y": "is no word of YAML",
+	} {
+		t.Run("release "+release, func(t *testing.T) {
+			t.Parallel()
+			if _, got := helm(t, "template", release, chart, "--kube-version", "1.34.0"); !strings.Contains(got, want) {
+				t.Errorf("it says\n%s\nwithout %q", got, want)
+			}
+		})
+	}
 }
 
 // TestShutdownOrder: sleep, then requests, then spans, and time for all of it.
@@ -169,11 +226,12 @@ vllm:
 func TestModelOnlyWhereTrue(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ values, want string }{
-		"one model":       {``, "facebook%2Fopt-125m"},
-		"one other name":  {`vllm: {servedModelNames: [opt]}`, "opt"},
-		"two names":       {`vllm: {servedModelNames: [opt, small]}`, ""},
-		"LoRA":            {`vllm: {lora: {modules: [{name: sql-lora, path: /models/sql-lora}]}}`, ""},
-		"LoRA at runtime": {`{vllm: {extraArgs: [--enable-lora]}, env: {VLLM_ALLOW_RUNTIME_LORA_UPDATING: "True"}}`, ""},
+		"one model":        {``, "facebook%2Fopt-125m"},
+		"one other name":   {`vllm: {servedModelNames: [opt]}`, "opt"},
+		"two names":        {`vllm: {servedModelNames: [opt, small]}`, ""},
+		"LoRA":             {`vllm: {lora: {modules: [{name: sql-lora, path: /models/sql-lora}]}}`, ""},
+		"LoRA abbreviated": {`vllm: {extraArgs: [--enable_lor]}`, ""},
+		"LoRA at runtime":  {`{vllm: {extraArgs: [--enable-lora]}, env: {VLLM_ALLOW_RUNTIME_LORA_UPDATING: "True"}}`, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -6,8 +6,15 @@
 
 {{/* Half of the volume is left for what bbolt does not give back at once, and for its copy while it is compacted. */}}
 {{- define "collector.guardQueues" -}}
+{{- $largest := int64 (include "app.bytes" .Values.collector.maxRequestSize) -}}
+{{- if lt $largest 16777216 -}}
+{{- fail (printf "collector.maxRequestSize is %s: a request of vLLM's may have 16Mi, and one that is refused as too large is thrown away, with its usage. Make it 16Mi or more" .Values.collector.maxRequestSize) -}}
+{{- end -}}
 {{- $sum := 0 -}}
 {{- range $name, $size := .Values.collector.queues -}}
+{{- if and (ne $name "clickhouse") (lt (int64 (include "app.bytes" $size)) $largest) -}}
+{{- fail (printf "collector.queues.%s is %s, less than the largest request (collector.maxRequestSize, %s), which would not fit into it and be refused for ever, with its usage: make it larger" $name $size $.Values.collector.maxRequestSize) -}}
+{{- end -}}
 {{- $sum = add $sum (int64 (include "app.bytes" $size)) -}}
 {{- end -}}
 {{- $half := div (int64 (include "app.bytes" .Values.collector.persistence.size)) 2 -}}
@@ -106,9 +113,9 @@ exporters:
       num_consumers: 4
   clickhouse:
     # Over HTTP: its answers to a wrong password or a missing table are clear.
-    endpoint: {{ include "clickhouse.endpoint" . }}
-    database: {{ .Values.clickhouse.auth.database }}
-    username: {{ .Values.clickhouse.auth.username }}
+    endpoint: {{ include "clickhouse.endpoint" . | quote }}
+    database: {{ .Values.clickhouse.auth.database | quote }}
+    username: {{ .Values.clickhouse.auth.username | quote }}
     password: ${env:CLICKHOUSE_PASSWORD}
     traces_table_name: otel_traces
     # With it an absent ClickHouse would end this process at its start, and

@@ -5,8 +5,11 @@ alone keeps the name that the proof of concept gave it.
 
 {{/* app.name of (dict "root" $ "component" "collector") */}}
 {{- define "app.name" -}}
-{{- if gt (len .root.Release.Name) 40 -}}
-{{- fail (printf "the release name %q has %d characters: with 41 or more, the names of its Pods would be longer than Kubernetes allows; choose a shorter one" .root.Release.Name (len .root.Release.Name)) -}}
+{{- $release := .root.Release.Name -}}
+{{- if gt (len $release) 40 -}}
+{{- fail (printf "the release name %q has %d characters: with 41 or more, the names of its Pods would be longer than Kubernetes allows; choose a shorter one" $release (len $release)) -}}
+{{- else if or (not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $release)) (not (kindIs "string" (fromYaml (printf "name: %s" $release)).name)) -}}
+{{- fail (printf "the release name %q cannot begin the names of Services and stand in labels: choose one of small letters, digits and -, that begins with a letter and is no word of YAML, such as yes or true" $release) -}}
 {{- end -}}
 {{- if eq .component "vllm" -}}
 {{ .root.Release.Name }}-llm-inference-app
@@ -37,10 +40,17 @@ labels:
   {{- include "app.labels" . | nindent 2 }}
 {{- end -}}
 
-{{/* Labels of a Pod: the user's, but never in place of those that select it. No version: it would restart all Pods at each upgrade. */}}
+{{/* Labels of a Pod, the user's among them (app.guardPart). No version: it would restart all Pods at each upgrade. */}}
 {{- define "app.podLabels" -}}
 {{- $own := include "app.selector" . | fromYaml -}}
 {{- toYaml (merge $own (.values.podLabels | default dict)) -}}
+{{- end -}}
+
+{{/* By which Prometheus finds a Pod, and at which port. The user's annotations stand over them, the checksums over both. */}}
+{{- define "app.scrape" -}}
+prometheus.io/scrape: "true"
+prometheus.io/port: {{ . | quote }}
+prometheus.io/path: /metrics
 {{- end -}}
 
 {{/* app.image of (dict "root" $ "image" .Values.vllm.image) */}}

@@ -5,6 +5,7 @@ Each takes (dict "root" $ "component" "collector" "values" .Values.collector).
 */}}
 
 {{- define "app.podSpec" -}}
+{{- include "app.guardPart" . -}}
 automountServiceAccountToken: false
 # The variables that Kubernetes makes of Services (VLLM_…_PORT) would be read as settings.
 enableServiceLinks: false
@@ -21,6 +22,75 @@ priorityClassName: {{ . }}
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
+{{- end -}}
+
+{{/* What cannot be given to a part, since it is the chart's, with a sentence that says what to do. */}}
+{{- define "app.guardPart" -}}
+{{- $part := .component -}}
+{{- $where := ternary "clickhouse.schemaJob" $part (eq $part "schema") -}}
+{{- range $label, $_ := include "app.selector" . | fromYaml -}}
+{{- if hasKey ($.values.podLabels | default dict) $label -}}
+{{- fail (printf "%s.podLabels: %s is refused: Services and workloads find their Pods by it" $where $label) -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $_ := .values.extraEnv -}}
+{{- include "app.guardProxy" (dict "where" (printf "%s.extraEnv" $where) "name" $name) -}}
+{{- if and (has $part (list "clickhouse" "schema")) (has $name (list "CLICKHOUSE_PASSWORD" "CLICKHOUSE_USER" "CLICKHOUSE_DB")) -}}
+{{- fail (printf "%s.extraEnv.%s is refused: the other parts use what clickhouse.auth says; set it there" $where $name) -}}
+{{- else if and (eq $part "tollkeeper") (or (eq $name "PATH") (hasPrefix "TOLLKEEPER_" $name)) -}}
+{{- fail (printf "tollkeeper.extraEnv.%s is refused: it would stand over what the chart sets, unseen; use tollkeeper.config" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- range .values.extraArgs -}}
+{{- $flag := regexReplaceAll "^--?([^=]*).*$" (include "app.text" .) "${1}" -}}
+{{- if and (eq $part "collector") (has $flag (list "config" "set")) -}}
+{{- fail (printf "collector.extraArgs: %s is refused: the chart could not see whether usage is still kept and delivered. To use a Collector of your own, set collector.enabled=false and collector.external.tracesEndpoint" .) -}}
+{{- else if and (eq $part "tollkeeper") (has $flag (list "data" "config" "api" "otlp-grpc" "otlp-http")) -}}
+{{- fail (printf "tollkeeper.extraArgs: %s is refused: the chart sets it, and its volumes, Services and probes depend on it; use tollkeeper.config" .) -}}
+{{- end -}}
+{{- end -}}
+{{- include "app.guardVolumes" (dict "where" $where "values" .values "own" (get (include "app.ownVolumes" .root | fromYaml) $part) "closed" (eq $part "collector")) -}}
+{{- end -}}
+
+{{/* Where each part has its volumes. */}}
+{{- define "app.ownVolumes" -}}
+vllm: {shm: /dev/shm, tmp: /tmp, home: /home/vllm, instrumentation: /opt/instrumentation, site-ca: /etc/site-ca{{ if and .Values.vllm.cache.enabled (not .Values.simulator.enabled) }}, cache: /cache{{ end }}}
+collector: {config: /etc/otelcol, data: /var/lib/otelcol, site-ca: /etc/site-ca}
+clickhouse: {config: /etc/clickhouse-server/config.d/server.xml, data: /var/lib/clickhouse, site-ca: /etc/site-ca}
+schema: {site-ca: /etc/site-ca}
+test: {}
+tollkeeper: {config: /etc/tollkeeper, keys: /secrets/keys, signing: /secrets/signing, data: /var/lib/tollkeeper, tmp: /tmp, site-ca: /etc/site-ca}
+{{- end -}}
+
+{{/* app.guardVolumes of (dict "where" "vllm" "values" .Values.vllm "own" (dict "tmp" "/tmp") "closed" false): below the paths of a closed part nothing may be put. */}}
+{{- define "app.guardVolumes" -}}
+{{- $names := keys .own -}}
+{{- range .values.extraVolumes -}}
+{{- if has .name $names -}}
+{{- fail (printf "%s.extraVolumes: the name %q is taken, by the chart or by another one of the list: choose another" $.where .name) -}}
+{{- end -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{- $paths := values .own -}}
+{{- range .values.extraVolumeMounts -}}
+{{- $mount := . -}}
+{{- if not (has .name $names) -}}
+{{- fail (printf "%s.extraVolumeMounts: there is no volume %q: add it to %s.extraVolumes" $.where .name $.where) -}}
+{{- end -}}
+{{- range $paths -}}
+{{- if or (eq $mount.mountPath .) (and $.closed (hasPrefix (printf "%s/" .) $mount.mountPath)) -}}
+{{- fail (printf "%s.extraVolumeMounts: %s is refused: %s is taken, and what the chart has there would be hidden; choose another path" $.where $mount.mountPath .) -}}
+{{- end -}}
+{{- end -}}
+{{- if not $.closed }}{{ $paths = append $paths .mountPath }}{{ end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A proxy must not stand between our own parts. */}}
+{{- define "app.guardProxy" -}}
+{{- if has (upper .name) (list "HTTP_PROXY" "HTTPS_PROXY" "ALL_PROXY" "NO_PROXY") -}}
+{{- fail (printf "%s.%s is refused: spans would go by a proxy that does not know the release's Services, and be lost; use global.proxy, which leaves them out" .where .name) -}}
+{{- end -}}
 {{- end -}}
 
 {{/* Fits pod-security.kubernetes.io/enforce=restricted. */}}

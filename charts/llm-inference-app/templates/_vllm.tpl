@@ -26,8 +26,11 @@ not the only one would be billed for the others' usage.
 {{- define "vllm.onlyModel" -}}
 {{- $names := include "vllm.servedNames" . | fromJsonArray -}}
 {{- $args := include "vllm.argNames" . | fromJsonArray -}}
-{{- $runtimeLora := get .Values.env "VLLM_ALLOW_RUNTIME_LORA_UPDATING" | default (get .Values.vllm.extraEnv "VLLM_ALLOW_RUNTIME_LORA_UPDATING") -}}
-{{- if and (eq (len $names) 1) (not .Values.vllm.lora.modules) (not $runtimeLora) (not (has "--enable-lora" $args)) (not (has "--lora-modules" $args)) -}}
+{{- $lora := or .Values.vllm.lora.modules (get (.Values.env | default dict) "VLLM_ALLOW_RUNTIME_LORA_UPDATING") (get (.Values.vllm.extraEnv | default dict) "VLLM_ALLOW_RUNTIME_LORA_UPDATING") -}}
+{{- range $args -}}
+{{- if and (gt (len .) 8) (hasPrefix . "--enable-lora") }}{{ $lora = true }}{{ end -}}
+{{- end -}}
+{{- if and (eq (len $names) 1) (not $lora) -}}
 {{ first $names }}
 {{- end -}}
 {{- end -}}
@@ -44,6 +47,23 @@ not the only one would be billed for the others' usage.
 {{- toJson $names -}}
 {{- end -}}
 
+{{/* A model for each name, and a GPU from one place. */}}
+{{- define "vllm.guardModels" -}}
+{{- $names := include "vllm.servedNames" . | fromJsonArray -}}
+{{- range .Values.vllm.lora.modules -}}
+{{- if has .name $names -}}
+{{- fail (printf "vllm.lora.modules: the name %q is another model's already, so nobody could ask for this one: choose another" .name) -}}
+{{- end -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{- $gpu := .Values.vllm.gpu -}}
+{{- range $kind := list "limits" "requests" -}}
+{{- if and (gt (int $gpu.count) 0) (hasKey (get ($.Values.vllm.resources | default dict) $kind | default dict) $gpu.resource) -}}
+{{- fail (printf "vllm.resources.%s names %s, and vllm.gpu.count is %d: how many are meant? Use vllm.gpu, or set vllm.gpu.count=0" $kind $gpu.resource (int $gpu.count)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Arguments that the chart sets itself, or that would take usage out of the bill. */}}
 {{- define "vllm.guardArgs" -}}
 {{- $why := dict
@@ -56,12 +76,17 @@ not the only one would be billed for the others' usage.
   "--shutdown-timeout" "the Pod's grace period is reckoned from it; use vllm.shutdown.timeoutSeconds"
   "--api-key" "whoever can read the Pod could read it; use vllm.apiKey"
   "--port" "the Service, the probes and Prometheus expect 8000"
+  "--host" "the Service, the probes and Prometheus ask at the Pod's address"
+  "--uds" "the Service, the probes and Prometheus ask at the Pod's address"
+  "--ssl-keyfile" "the Service, the probes and Prometheus speak plain HTTP; end TLS in front of it"
+  "--ssl-certfile" "the Service, the probes and Prometheus speak plain HTTP; end TLS in front of it"
+  "--headless" "without its API server vLLM answers nobody"
   "--grpc" "vLLM's gRPC server makes no llm_request spans, and nothing it does would be billed"
 -}}
 {{- range $arg := include "vllm.argNames" . | fromJsonArray -}}
 {{- range $name, $reason := $why -}}
-{{- /* argparse takes an unambiguous beginning for the whole: --disable-log-st */ -}}
-{{- if or (eq $arg $name) (and (ge (len $arg) 12) (hasPrefix $arg $name)) -}}
+{{- /* argparse takes an unambiguous beginning for the whole: --otlp is --otlp-traces-endpoint */ -}}
+{{- if and (gt (len $arg) 2) (hasPrefix $arg $name) -}}
 {{- fail (printf "vllm.extraArgs: %s is refused: %s" $name $reason) -}}
 {{- end -}}
 {{- end -}}
@@ -72,6 +97,7 @@ not the only one would be billed for the others' usage.
 {{- define "vllm.guardEnv" -}}
 {{- range $where := list "env" "vllm.extraEnv" -}}
 {{- range $name, $given := ternary $.Values.env $.Values.vllm.extraEnv (eq $where "env") -}}
+{{- include "app.guardProxy" (dict "where" $where "name" $name) -}}
 {{- if not (kindIs "invalid" $given) -}}
 {{- $value := "" -}}
 {{- if kindIs "map" $given -}}
@@ -82,7 +108,10 @@ not the only one would be billed for the others' usage.
 {{- $value = include "app.text" $given | trim -}}
 {{- end -}}
 {{- $no := "" -}}
-{{- if and (eq $name "OTEL_TRACES_SAMPLER") (ne $value "always_on") -}}
+{{- $number := int64 (regexFind "^[0-9]{1,9}$" $value) -}}
+{{- if has $name (list "POD_NAME" "POD_NAMESPACE" "NODE_NAME") -}}
+{{- $no = "is refused: the chart fills it in with the Pod's own, which usage is told apart by" -}}
+{{- else if and (eq $name "OTEL_TRACES_SAMPLER") (ne $value "always_on") -}}
 {{- $no = "must be always_on: any other sampler leaves requests without a span, and they would not be billed" -}}
 {{- else if and (eq $name "OTEL_SDK_DISABLED") (eq (lower $value) "true") -}}
 {{- $no = "must not be true: vLLM would send no spans, and nothing would be billed" -}}
@@ -92,20 +121,24 @@ not the only one would be billed for the others' usage.
 {{- $no = "must be http/protobuf: the endpoint that vLLM is given speaks nothing else, and no span would arrive" -}}
 {{- else if has $name (list "OTEL_EXPORTER_OTLP_ENDPOINT" "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") -}}
 {{- $no = "is refused: spans would go elsewhere than to the Collector, and not be billed; to use a Collector of your own, set collector.enabled=false and collector.external.tracesEndpoint" -}}
-{{- else if and (has $name (list "OTEL_EXPORTER_OTLP_TIMEOUT" "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT")) (lt (float64 $value) 60.0) -}}
-{{- $no = "must be at least 60 (seconds): while the Collector restarts, spans are sent again for so long and dropped after it" -}}
-{{- else if and (eq $name "OTEL_BSP_MAX_QUEUE_SIZE") (lt (int64 $value) 65536) -}}
-{{- $no = "must be at least 65536: the SDK drops, without a word, what does not fit into its queue" -}}
-{{- else if and (eq $name "OTEL_BSP_SCHEDULE_DELAY") (or (gt (int64 $value) 500) (lt (int64 $value) 1)) -}}
+{{- else if and (has $name (list "OTEL_EXPORTER_OTLP_TIMEOUT" "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT")) (lt $number 60) -}}
+{{- $no = "must be a whole number of at least 60 (seconds): while the Collector restarts, spans are sent again for so long and dropped after it" -}}
+{{- else if and (eq $name "OTEL_BSP_MAX_QUEUE_SIZE") (lt $number 65536) -}}
+{{- $no = "must be a whole number of at least 65536: the SDK drops, without a word, what does not fit into its queue" -}}
+{{- else if and (eq $name "OTEL_BSP_SCHEDULE_DELAY") (or (gt $number 500) (lt $number 1)) -}}
 {{- $no = "must be 1 to 500 (milliseconds): so much usage is in memory only, and is lost when the process is killed" -}}
-{{- else if and (eq $name "OTEL_BSP_MAX_EXPORT_BATCH_SIZE") (or (gt (int64 $value) 4096) (lt (int64 $value) 1)) -}}
+{{- else if and (eq $name "OTEL_BSP_MAX_EXPORT_BATCH_SIZE") (or (gt $number 4096) (lt $number 1)) -}}
 {{- $no = "must be 1 to 4096: larger requests could be more than the Collector takes" -}}
-{{- else if and (regexMatch "^OTEL_(SPAN_)?(ATTRIBUTE|EVENT|LINK)_(COUNT|VALUE_LENGTH)_LIMIT$" $name) (ne $value "") (lt (int64 $value) 128) -}}
+{{- else if and (regexMatch "^OTEL_(SPAN_)?(ATTRIBUTE|EVENT|LINK)_(COUNT|VALUE_LENGTH)_LIMIT$" $name) (ne $value "") (lt $number 128) -}}
 {{- $no = "must be at least 128, or not set: the token counts are attributes, and a limit cuts them off" -}}
 {{- else if and (eq $name "OTEL_PROPAGATORS") (not (has "tracecontext" (splitList "," $value))) -}}
 {{- $no = "must contain tracecontext: the caller's trace and the signed customer come by it" -}}
 {{- else if and (eq $name "VLLM_USE_RUST_FRONTEND") (not (has (lower $value) (list "" "0" "false"))) -}}
 {{- $no = "is refused: vLLM's Rust frontend makes no llm_request spans, and nothing it does would be billed" -}}
+{{- else if and (eq $name "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SANITIZE_FIELDS") (not (has "authorization" (splitList "," (lower $value)))) -}}
+{{- $no = "must contain authorization: a key could end in a trace" -}}
+{{- else if and (eq $name "PYTHONPATH") $.Values.vllm.instrumentation.enabled (not (has "/opt/instrumentation" (splitList ":" $value))) -}}
+{{- $no = "must contain /opt/instrumentation: without what lies there each message of a stream would be a span" -}}
 {{- else if eq $name "VLLM_API_KEY" -}}
 {{- $no = "is refused: whoever can read the Pod could read it; use vllm.apiKey" -}}
 {{- else if and (eq $where "vllm.extraEnv") (has $name (list "HUGGING_FACE_HUB_TOKEN" "HF_TOKEN")) -}}
@@ -119,7 +152,8 @@ not the only one would be billed for the others' usage.
 
 {{/* The Hugging Face token that values hold, or nothing. */}}
 {{- define "vllm.token" -}}
-{{- $token := get .Values.env "HUGGING_FACE_HUB_TOKEN" | default (get .Values.env "HF_TOKEN") -}}
+{{- $env := .Values.env | default dict -}}
+{{- $token := get $env "HUGGING_FACE_HUB_TOKEN" | default (get $env "HF_TOKEN") -}}
 {{- if and $token .Values.huggingface.existingSecret -}}
 {{- fail "env.HUGGING_FACE_HUB_TOKEN and huggingface.existingSecret are both set: which token is meant? Keep one" -}}
 {{- end -}}
@@ -133,7 +167,7 @@ in. Values are percent-encoded, since a comma or an equals sign would part them.
 {{- define "vllm.resourceAttributes" -}}
 {{- $ours := list "k8s.pod.name" "k8s.namespace.name" "k8s.node.name" "k8s.deployment.name" "helm.release.name" -}}
 {{- $all := list -}}
-{{- $given := get .Values.vllm.extraEnv "OTEL_RESOURCE_ATTRIBUTES" | default (get .Values.env "OTEL_RESOURCE_ATTRIBUTES") | default "" -}}
+{{- $given := get (.Values.vllm.extraEnv | default dict) "OTEL_RESOURCE_ATTRIBUTES" | default (get (.Values.env | default dict) "OTEL_RESOURCE_ATTRIBUTES") | default "" | toString -}}
 {{- range compact (splitList "," $given) -}}
 {{- $key := trim (first (splitList "=" .)) -}}
 {{- include "vllm.guardAttribute" (dict "key" $key "where" "OTEL_RESOURCE_ATTRIBUTES") -}}
@@ -194,8 +228,8 @@ in. Values are percent-encoded, since a comma or an equals sign would part them.
 {{- /* Libraries write below the home directory, and root's is not theirs. */ -}}
 {{- $_ := set $ours "HOME" "/home/vllm" -}}
 {{- end -}}
-{{- $given := omit .Values.env "HUGGING_FACE_HUB_TOKEN" "HF_TOKEN" "OTEL_RESOURCE_ATTRIBUTES" -}}
-{{- $extra := omit .Values.vllm.extraEnv "OTEL_RESOURCE_ATTRIBUTES" -}}
+{{- $given := omit (.Values.env | default dict) "HUGGING_FACE_HUB_TOKEN" "HF_TOKEN" "OTEL_RESOURCE_ATTRIBUTES" -}}
+{{- $extra := omit (.Values.vllm.extraEnv | default dict) "OTEL_RESOURCE_ATTRIBUTES" -}}
 {{- range list $ours $given $extra }}
 {{- include "app.extraEnv" (dict "values" (dict "extraEnv" .)) }}
 {{- end }}

@@ -28,6 +28,43 @@ labels:
 {{ $registry }}/{{ .Values.image.repository }}{{ if .Values.image.digest }}@{{ .Values.image.digest }}{{ else }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ end }}
 {{- end -}}
 
+{{/* What Prometheus would not start with, or what would fill its volume. */}}
+{{- define "prometheus.checkValues" -}}
+{{- $ms := dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000 -}}
+{{- $length := dict -}}
+{{- range $key := list "interval" "timeout" -}}
+{{- $text := get $.Values.scrape $key -}}
+{{- $number := regexFind "^[0-9]+" $text -}}
+{{- $_ := set $length $key (mul (int64 $number) (int64 (get $ms (trimPrefix $number $text)))) -}}
+{{- end -}}
+{{- if gt $length.timeout $length.interval -}}
+{{- fail (printf "prometheus.scrape.timeout is %s, longer than prometheus.scrape.interval (%s), and Prometheus would not start: make it shorter" .Values.scrape.timeout .Values.scrape.interval) -}}
+{{- end -}}
+{{- if .Values.retention.size -}}
+{{- $bytes := dict "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "k" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000 "MB" 1048576 "GB" 1073741824 "TB" 1099511627776 -}}
+{{- $size := dict -}}
+{{- range $key, $text := dict "retention" .Values.retention.size "volume" .Values.persistence.size -}}
+{{- $number := regexFind "^[0-9]+" $text -}}
+{{- $_ := set $size $key (mul (int64 $number) (int64 (get $bytes (trimPrefix $number $text)))) -}}
+{{- end -}}
+{{- if ge $size.retention $size.volume -}}
+{{- fail (printf "prometheus.retention.size is %s, and the volume has %s (prometheus.persistence.size): it would be full before anything is dropped. Leave a fifth of it free" .Values.retention.size .Values.persistence.size) -}}
+{{- end -}}
+{{- end -}}
+{{- range $label, $_ := include "prometheus.selector" . | fromYaml -}}
+{{- if hasKey ($.Values.podLabels | default dict) $label -}}
+{{- fail (printf "prometheus.podLabels: %s is refused: the Service and the workload find their Pods by it" $label) -}}
+{{- end -}}
+{{- end -}}
+{{- $names := list "config" "rules" "data" -}}
+{{- range .Values.extraVolumes -}}
+{{- if has .name $names -}}
+{{- fail (printf "prometheus.extraVolumes: the name %q is taken, by the chart or by another one of the list: choose another" .name) -}}
+{{- end -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{- end -}}
+
 {{/* A secret in a ConfigMap is one no more. */}}
 {{- define "prometheus.checkRemoteWrite" -}}
 {{- range $i, $w := .Values.remoteWrite }}

@@ -69,8 +69,8 @@ e2e-vllm: ## a real vLLM on CPU (../shared/vllm), 240 requests by the openai cli
 e2e-cluster: ## the README's walk-through on a real Kubernetes (KUBECONFIG, else ../shared/cluster), then accidents under load
 	test/e2e/cluster/run
 
-e2e-cluster-long: ## the same with outages of two minutes
-	test/e2e/cluster/run -outage 2m
+e2e-cluster-long: ## the same with outages of two minutes, and more kills
+	test/e2e/cluster/run -outage 2m -kills 5
 
 bench: ## all benchmarks: single packages, ingest against the Collector, folding (quarter of an hour; nothing else may run)
 	$(GO) test -run '^$$' -bench . ./internal/...

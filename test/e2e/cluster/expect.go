@@ -15,8 +15,12 @@ type look func(output string) (seen string, err error)
 // begin with or hold. poll: it may take a while to be there.
 func expectations(command string) (want look, poll bool) {
 	switch {
+	case strings.HasPrefix(command, "curl") && strings.Contains(command, `"stream": true`):
+		return all("a stream to its end", `(?m)^data: \[DONE\]`), false
 	case strings.Contains(command, "/v1/completions"):
 		return completion, false
+	case strings.HasPrefix(command, "clickhouse client") && strings.Contains(command, serverTraceID):
+		return serverSpan, true
 	case strings.HasPrefix(command, "clickhouse client"):
 		return traces, true
 	case strings.Contains(command, "/api/v1/query"):
@@ -84,6 +88,22 @@ func traces(output string) (string, error) {
 		}
 	}
 	return "", errors.New("no llm_request with the caller's TraceId")
+}
+
+// serverSpan is the web server's span between the caller's and vLLM's, and no more:
+// of SSE's pieces there must be none.
+func serverSpan(output string) (string, error) {
+	server := regexp.MustCompile(`(?m)^POST /v1/completions\tServer\t([0-9a-f]{16})\t14330be33197dd1a\t.*another-user-request-id`).FindStringSubmatch(output)
+	if server == nil {
+		return "", fmt.Errorf("no server span below the caller's, with its X-Request-Id:\n%s", output)
+	}
+	if !regexp.MustCompile(`(?m)^llm_request\t\w+\t[0-9a-f]{16}\t` + server[1] + `\t.*'gen_ai.usage.completion_tokens':'7'`).MatchString(output) {
+		return "", fmt.Errorf("no llm_request below the server span:\n%s", output)
+	}
+	if n := strings.Count(strings.TrimSpace(output), "\n") + 1; n != 2 {
+		return "", fmt.Errorf("%d spans, want the server's and vLLM's alone:\n%s", n, output)
+	}
+	return "the caller's span, the server's with its X-Request-Id, vLLM's: one trace", nil
 }
 
 // series is at least one of the pod's own.

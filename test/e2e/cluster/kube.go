@@ -91,27 +91,22 @@ func (b *bench) upgrade(ctx context.Context, set string) error {
 	return errors.Join(err, b.ready(ctx))
 }
 
-// The Collector reads its key when it starts, tollkeeper when the file changes.
-const (
-	oldKey = "demo-collector-key-which-everybody-knows" // the chart's default
-	newKey = "another-collector-key-for-the-rotation"
-)
+// api is where the API server has the namespace.
+const api = "/api/v1/namespaces/default"
 
-// rotateKey does what docs/ops says: the new one current, the old one previous;
-// then the old one away.
-func rotateKey(ctx context.Context, b *bench) error {
-	return errors.Join(
-		b.upgrade(ctx, "--set tollkeeper.keys.current="+newKey+" --set tollkeeper.keys.previous="+oldKey),
-		b.requests(ctx, 10),
-		b.upgrade(ctx, "--set tollkeeper.keys.current="+newKey+" --set tollkeeper.keys.previous="),
-	)
+// sql asks the release's ClickHouse, by way of the API server.
+func (b *bench) sql(ctx context.Context, query string) (string, error) {
+	return b.shell.fed(ctx, fmt.Sprintf("kubectl create --raw '%s/services/vllm-clickhouse:8123/proxy/?user=default&password=default-password' -f -", api), query)
 }
 
-// wrongly has the Collectors run with another value of a variable for a time.
-func (b *bench) wrongly(ctx context.Context, variable string) error {
-	const env = "--set-json collector.extraEnv="
-	err := errors.Join(b.upgrade(ctx, fmt.Sprintf(`%s'{%q:"wrong"}'`, env, variable)), b.requests(ctx, 10), pause(ctx, b.outage))
-	return errors.Join(err, b.upgrade(ctx, fmt.Sprintf(`%s'{%q:null}'`, env, variable)))
+// vllmPort is where the load reaches vLLM.
+const vllmPort = 18000
+
+// reachVLLM forwards a port to vLLM, again whenever kubectl ends: it does so when
+// the Pod does that it forwards to.
+func (b *bench) reachVLLM(ctx context.Context) error {
+	b.vllm = fmt.Sprintf("http://127.0.0.1:%d", vllmPort)
+	return b.shell.background(ctx, fmt.Sprintf("(while :; do kubectl port-forward services/vllm-llm-inference-app %d:8000; done)", vllmPort), vllmPort)
 }
 
 // counted are the engine's own counters, over its processes.

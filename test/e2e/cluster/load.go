@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -93,18 +95,56 @@ const answerTime = time.Minute
 // one is a request, each second one streamed. What failed is no usage to its
 // client: the engine may have another view of it.
 func (l *load) one(ctx context.Context, n int64) {
+	_ = l.record(ctx, question{number: n, tokens: 4 + n%13, stream: n%2 == 0})
+}
+
+// question is what one request asks for.
+type question struct {
+	number int64 // of the load's, in its id and its prompt
+	tokens int64 // of the answer
+	stream bool
+	begun  func() // called when the answer begins
+}
+
+// record asks, and keeps what the client saw.
+func (l *load) record(ctx context.Context, q question) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	id := fmt.Sprintf("%s-%d", l.name, n)
-	used, err := l.ask(ctx, id, n, n%2 == 0)
+	id := fmt.Sprintf("%s-%d", l.name, q.number)
+	used, err := l.ask(ctx, id, q)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err != nil {
 		l.failed++
 		l.lastFail = err
-		return
+		return err
 	}
 	l.told[id] = used
+	return nil
+}
+
+// burst begins n streams, and returns when all are under way. end waits for them,
+// and wants each whole.
+func (l *load) burst(ctx context.Context, n, tokens int) (end func() error, err error) {
+	begun, ended := make(chan struct{}, n), make(chan error, n)
+	for range n {
+		q := question{number: l.number.Add(1), tokens: int64(tokens), stream: true, begun: func() { begun <- struct{}{} }}
+		go func() { ended <- l.record(ctx, q) }()
+	}
+	for range n {
+		select {
+		case <-begun:
+		case err := <-ended:
+			return nil, fmt.Errorf("a stream of %d tokens ended before all ran: %w", tokens, cmp.Or(err, errors.New("too short")))
+		}
+	}
+	return func() error {
+		var failed []error
+		for range n {
+			failed = append(failed, <-ended)
+		}
+		return errors.Join(failed...)
+	}, nil
 }
 
 type reported struct {
@@ -114,12 +154,12 @@ type reported struct {
 	} `json:"usage"`
 }
 
-func (l *load) ask(ctx context.Context, id string, n int64, stream bool) (sums, error) {
-	question := map[string]any{"model": l.model, "prompt": fmt.Sprintf("San Francisco is number %d of", n), "max_tokens": 4 + n%13, "ignore_eos": true}
-	if stream {
-		question["stream"], question["stream_options"] = true, map[string]any{"include_usage": true}
+func (l *load) ask(ctx context.Context, id string, q question) (sums, error) {
+	asked := map[string]any{"model": l.model, "prompt": fmt.Sprintf("San Francisco is number %d of", q.number), "max_tokens": q.tokens, "ignore_eos": true}
+	if q.stream {
+		asked["stream"], asked["stream_options"] = true, map[string]any{"include_usage": true}
 	}
-	body, err := json.Marshal(question)
+	body, err := json.Marshal(asked)
 	if err != nil {
 		return sums{}, err
 	}
@@ -134,14 +174,18 @@ func (l *load) ask(ctx context.Context, id string, n int64, stream bool) (sums, 
 		return sums{}, err
 	}
 	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
+	text := bufio.NewReader(resp.Body)
+	if _, err := text.Peek(1); err == nil && q.begun != nil && resp.StatusCode == http.StatusOK {
+		q.begun()
+	}
+	answer, err := io.ReadAll(text)
 	if err != nil {
 		return sums{}, err
 	}
 	if resp.StatusCode != http.StatusOK {
 		return sums{}, fmt.Errorf("%s: %.200s", resp.Status, answer)
 	}
-	return used(answer, stream)
+	return used(answer, q.stream)
 }
 
 // used reads the usage of an answer; of a stream, that of its last piece.

@@ -28,6 +28,7 @@ func main() {
 	flag.BoolVar(&b.walks, "walk", true, "play the walk-through; without it, the release vllm is there already")
 	flag.BoolVar(&b.accidents, "outages", true, "then have accidents happen under load")
 	flag.DurationVar(&b.outage, "outage", 40*time.Second, "how long a part is away in an accident")
+	flag.IntVar(&b.kills, "kills", 3, "how often a part is killed in an accident; Kubernetes waits longer each time before it starts it again")
 	flag.Parse()
 	err := b.run(ctx)
 	stop()
@@ -45,6 +46,7 @@ type bench struct {
 	images     string
 
 	outage    time.Duration
+	kills     int
 	walks     bool
 	accidents bool
 
@@ -68,19 +70,32 @@ func (b *bench) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.shell.close()) }()
-	if b.walks {
-		err = b.walk(ctx)
-	} else {
-		_, err = b.shell.run(ctx, "cd charts")
-	}
-	if err == nil && b.accidents {
-		err = b.suffer(ctx)
-	}
+	err = b.prove(ctx)
 	b.print()
 	if err != nil {
 		b.tellWhy(context.WithoutCancel(ctx))
 	}
 	return err
+}
+
+func (b *bench) prove(ctx context.Context) error {
+	var err error
+	if b.walks {
+		err = b.play(ctx, "README.md", "## On Kubernetes")
+	} else {
+		_, err = b.shell.run(ctx, "cd charts")
+	}
+	if err == nil {
+		err = b.reachVLLM(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	failed := []error{b.tested(ctx)}
+	if b.accidents {
+		failed = append(failed, b.suffer(ctx))
+	}
+	return errors.Join(append(failed, b.serverSpans(ctx), b.dashboards(ctx), b.verified(ctx))...)
 }
 
 // step runs a part of the proof and keeps what it saw.

@@ -16,6 +16,8 @@ import (
 const (
 	// traceID is the caller's, in the README's traceparent.
 	traceID = "d5fe1dc9035165ce36952daf29686b6c"
+	// serverTraceID is that of the second walk-through.
+	serverTraceID = "5fd1dc9035165ce36952daf29686b6ca"
 	// rolloutTime is how long all pods may take to be ready: vLLM loads a model.
 	rolloutTime = 10 * time.Minute
 	// arrivalTime is how long a span may take to be wherever it goes, and a
@@ -25,15 +27,12 @@ const (
 	token = "hf_of_the_reader"
 )
 
-// heading is where the README's walk-through begins.
-const heading = "## On Kubernetes"
-
-// commands returns those of the README's walk-through: of the code blocks below
-// its heading, up to the next one.
-func commands(readme string) ([]string, error) {
-	_, part, found := strings.Cut(readme, heading+"\n")
+// commands returns those of a walk-through: of the code blocks below its heading,
+// up to the next one.
+func commands(text, heading string) ([]string, error) {
+	_, part, found := strings.Cut(text, heading+"\n")
 	if !found {
-		return nil, fmt.Errorf("README.md has no %q", heading)
+		return nil, fmt.Errorf("no %q", heading)
 	}
 	part, _, _ = strings.Cut(part, "\n## ")
 	var all []string
@@ -50,21 +49,21 @@ func commands(readme string) ([]string, error) {
 		}
 	}
 	if len(all) == 0 {
-		return nil, fmt.Errorf("README.md has no commands below %q", heading)
+		return nil, fmt.Errorf("no commands below %q", heading)
 	}
 	return all, nil
 }
 
-// walk plays the walk-through. What it adds: the token, waiting for pods,
-// forwarded ports in the background.
-func (b *bench) walk(ctx context.Context) error {
-	readme, err := os.ReadFile(filepath.Join(b.repository, "README.md"))
+// play plays a walk-through of the documentation. What it adds: the token, waiting
+// for pods, forwarded ports in the background.
+func (b *bench) play(ctx context.Context, file, heading string) error {
+	text, err := os.ReadFile(filepath.Join(b.repository, file))
 	if err != nil {
 		return err
 	}
-	list, err := commands(string(readme))
+	list, err := commands(string(text), heading)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", file, err)
 	}
 	for _, command := range list {
 		if err := b.step(shown(command), func() (string, error) { return b.typed(ctx, command) }); err != nil {

@@ -26,7 +26,7 @@ func TestTheReadmeKeepsTheContract(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list, err := commands(string(readme))
+	list, err := commands(string(readme), "## On Kubernetes")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,9 +43,30 @@ func TestTheReadmeKeepsTheContract(t *testing.T) {
 	}
 }
 
+// TestTheSecondWalkthroughIsLookedAt wants each of its commands that shows something looked at.
+func TestTheSecondWalkthroughIsLookedAt(t *testing.T) {
+	text, err := os.ReadFile("../../../docs/ops/minikube.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := commands(string(text), "## Server spans")
+	if err != nil {
+		t.Fatal(err)
+	}
+	looked := 0
+	for _, command := range list {
+		if look, _ := expectations(command); look != nil {
+			looked++
+		}
+	}
+	if len(list) != 5 || looked != 2 {
+		t.Errorf("%d of %d commands are looked at, want 2 of 5:\n%s", looked, len(list), strings.Join(list, "\n"))
+	}
+}
+
 func TestCommandsWantsTheSection(t *testing.T) {
 	for _, readme := range []string{"", "# x\n## On Kubernetes\nnothing\n", "## Elsewhere\n```sh\nls\n```\n"} {
-		if list, err := commands(readme); err == nil {
+		if list, err := commands(readme, "## On Kubernetes"); err == nil {
 			t.Errorf("%q: %q", readme, list)
 		}
 	}
@@ -57,6 +78,8 @@ const answer = `  % Total    % Received
 // TestExpectationsTellAWrongOutput: the proof is worth what it refuses.
 func TestExpectationsTellAWrongOutput(t *testing.T) {
 	span := traceID + "\tllm_request\t{'gen_ai.usage.prompt_tokens':'5','gen_ai.usage.completion_tokens':'7'}\n"
+	const serverSpans = "POST /v1/completions\tServer\t00f067aa0ba902b7\t14330be33197dd1a\t{'http.request.header.x_request_id':\"['another-user-request-id']\"}\n" +
+		"llm_request\tServer\tb7ad6b7169203331\t00f067aa0ba902b7\t{'gen_ai.usage.completion_tokens':'7'}\n"
 	for _, c := range []struct {
 		name   string
 		look   look
@@ -70,6 +93,10 @@ func TestExpectationsTellAWrongOutput(t *testing.T) {
 		}},
 		{"traces", traces, span, []string{
 			"", strings.Replace(span, traceID, strings.Repeat("0", 32), 1), strings.Replace(span, "llm_request", "POST /v1", 1), strings.Replace(span, "'7'", "'6'", 1),
+		}},
+		{"server span", serverSpan, serverSpans, []string{
+			"", strings.Replace(serverSpans, "14330be33197dd1a", "0000000000000000", 1), strings.Replace(serverSpans, "another", "no", 1),
+			strings.Replace(serverSpans, "\t00f067aa0ba902b7\t{", "\t14330be33197dd1a\t{", 1), serverSpans + "POST /v1/completions http send\tInternal\t1\t2\t{}\n",
 		}},
 		{"series", series, `{"status":"success","data":{"result":[{"metric":{"__name__":"vllm:x","pod":"p-0"}}]}}`, []string{
 			"", `{"status":"success","data":{"result":[]}}`, `{"data":{"result":[{"metric":{"__name__":"up","pod":"p"}}]}}`, `{"data":{"result":[{"metric":{"__name__":"vllm:x"}}]}}`,

@@ -5,87 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
-
-// outage is an accident under load. Afterwards what is billed must be what the
-// clients saw, each request once.
-type outage struct {
-	name string
-	// during happens while requests run, and returns when all is well again.
-	during func(ctx context.Context, b *bench) error
-	// loses says that spans may be lost: then the engine's own counters must say
-	// how many, and that must be what the clients' sums lack.
-	loses bool
-	// restarts says that vLLM itself ends: its counters begin anew, and clients
-	// see requests fail.
-	restarts bool
-}
-
-// The release's parts, as the chart names them.
-const (
-	collector0 = "vllm-collector-0"
-	collector1 = "vllm-collector-1"
-	clickhouse = "vllm-clickhouse-0"
-	tollkeeper = "vllm-tollkeeper-0"
-)
-
-func (b *bench) outages() []outage {
-	return []outage{
-		{name: "nothing", during: func(ctx context.Context, b *bench) error { return b.requests(ctx, 40) }},
-		{name: "kill -9 of one of two Collectors, three times", during: func(ctx context.Context, b *bench) error {
-			for _, pod := range []string{collector0, collector1, collector0} {
-				if err := b.kill(ctx, pod); err != nil {
-					return err
-				}
-				if err := errors.Join(b.requests(ctx, 10), b.podReady(ctx, pod)); err != nil {
-					return err
-				}
-			}
-			return nil
-		}},
-		{name: "no Collector for 10 s", during: func(ctx context.Context, b *bench) error {
-			return b.without(ctx, "statefulset/vllm-collector", 10*time.Second)
-		}},
-		{name: fmt.Sprintf("no Collector for %s", b.outage), loses: true, during: func(ctx context.Context, b *bench) error {
-			return b.without(ctx, "statefulset/vllm-collector", b.outage)
-		}},
-		{name: fmt.Sprintf("no ClickHouse for %s", b.outage), during: func(ctx context.Context, b *bench) error {
-			return b.without(ctx, "statefulset/vllm-clickhouse", b.outage)
-		}},
-		{name: "kill -9 of ClickHouse", during: func(ctx context.Context, b *bench) error {
-			return errors.Join(b.kill(ctx, clickhouse), b.requests(ctx, 10), b.podReady(ctx, clickhouse))
-		}},
-		{name: "kill -9 of tollkeeper, three times", during: func(ctx context.Context, b *bench) error {
-			for range 3 {
-				if err := errors.Join(b.kill(ctx, tollkeeper), b.requests(ctx, 10), b.podReady(ctx, tollkeeper)); err != nil {
-					return err
-				}
-			}
-			return nil
-		}},
-		{name: "tollkeeper's Pod deleted", during: func(ctx context.Context, b *bench) error {
-			return errors.Join(b.kubectl(ctx, "delete pod "+tollkeeper), b.requests(ctx, 10), b.podReady(ctx, tollkeeper))
-		}},
-		{name: fmt.Sprintf("no tollkeeper for %s", b.outage), during: func(ctx context.Context, b *bench) error {
-			return b.without(ctx, "statefulset/vllm-tollkeeper", b.outage)
-		}},
-		{name: "the Collector's key rotated", during: rotateKey},
-		{name: fmt.Sprintf("the Collector's key wrong for %s", b.outage), during: func(ctx context.Context, b *bench) error {
-			return b.wrongly(ctx, "TOLLKEEPER_KEY") // the name that its configuration has for it
-		}},
-		{name: fmt.Sprintf("ClickHouse's password wrong for %s", b.outage), during: func(ctx context.Context, b *bench) error {
-			return b.wrongly(ctx, "CLICKHOUSE_PASSWORD")
-		}},
-		{name: "a rolling upgrade of all", restarts: true, during: func(ctx context.Context, b *bench) error {
-			return b.upgrade(ctx, fmt.Sprintf("--set vllm.podAnnotations.again=a%d --set collector.podAnnotations.again=a%[1]d --set tollkeeper.podAnnotations.again=a%[1]d", time.Now().Unix()))
-		}},
-		{name: "vLLM's Pod deleted while streams run", restarts: true, during: func(ctx context.Context, b *bench) error {
-			return errors.Join(b.kubectl(ctx, "delete pod -l app.kubernetes.io/component=vllm,app.kubernetes.io/instance=vllm"), b.ready(ctx))
-		}},
-	}
-}
 
 // settleTime is how long all may take to arrive after an outage: the longest
 // pause of a Collector's retries, and a restart or two.
@@ -94,29 +17,9 @@ const settleTime = 3 * time.Minute
 // model is what the chart serves by default.
 const model = "facebook/opt-125m"
 
-// vllmPort is where the load reaches vLLM.
-const vllmPort = 18000
-
-// suffer has each outage happen under load, and compares.
-func (b *bench) suffer(ctx context.Context) error {
-	b.vllm = fmt.Sprintf("http://127.0.0.1:%d", vllmPort)
-	err := b.step("two Collectors", func() (string, error) { return "ready", b.upgrade(ctx, "--set collector.replicas=2") })
-	if err != nil {
-		return err
-	}
-	// kubectl ends when the Pod that it forwards to does.
-	forward := fmt.Sprintf("(while :; do kubectl port-forward services/vllm-llm-inference-app %d:8000; done)", vllmPort)
-	if err := b.shell.background(ctx, forward, vllmPort); err != nil {
-		return err
-	}
-	var failed []error
-	for _, o := range b.outages() {
-		failed = append(failed, b.step("under load: "+o.name, func() (string, error) { return b.survive(ctx, o) }))
-		if ctx.Err() != nil {
-			break
-		}
-	}
-	return errors.Join(failed...)
+// under has an outage happen under load.
+func (b *bench) under(ctx context.Context, o outage) error {
+	return b.step("under load: "+o.name, func() (string, error) { return b.survive(ctx, o) })
 }
 
 func (b *bench) survive(ctx context.Context, o outage) (string, error) {
@@ -141,6 +44,13 @@ func (b *bench) survive(ctx context.Context, o outage) (string, error) {
 		return "", err
 	}
 	seen := asked.String() + ", billed once each"
+	if o.traced {
+		seen += " and in otel_traces"
+		err = until(ctx, settleTime, "each request's span is in otel_traces", func() error { return b.traced(ctx) })
+	}
+	if err != nil {
+		return "", err
+	}
 	if failed > 0 {
 		seen += fmt.Sprintf("; %d requests broke off", failed)
 	}
@@ -269,4 +179,17 @@ func (b *bench) billed(ctx context.Context) (all sums, err error) {
 		}
 	}
 	return all, err
+}
+
+// traced wants each request that a client saw whole in otel_traces.
+func (b *bench) traced(ctx context.Context) error {
+	out, err := b.sql(ctx, fmt.Sprintf("select uniqExact(SpanAttributes['gen_ai.request.id']) from otel_traces where SpanName = 'llm_request' and SpanAttributes['gen_ai.request.id'] like 'cmpl-%s-%%'", b.traffic.name))
+	if err != nil {
+		return err
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(out))
+	if want := len(b.traffic.told); err == nil && n < want {
+		err = fmt.Errorf("%d of %d", n, want)
+	}
+	return err
 }

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+)
+
+// tested runs the chart's own test, whose request nobody is billed for.
+func (b *bench) tested(ctx context.Context) error {
+	return b.step("helm test vllm --logs", func() (string, error) {
+		out, err := b.shell.run(ctx, "helm test vllm --logs")
+		if err != nil {
+			return "", err
+		}
+		return all("a request of helm-test, metered and priced", `answered: \d+ input and \d+ output tokens`, `helm-test`)(out)
+	})
+}
+
+// serverSpans plays the second walk-through, vLLM under opentelemetry-instrument,
+// and then has it answer many long streams: the instrumentation makes a span for
+// each piece of a stream where nobody stops it, and those push requests' out of
+// the SDK's queue.
+func (b *bench) serverSpans(ctx context.Context) error {
+	if err := b.play(ctx, "docs/ops/minikube.md", "## Server spans"); err != nil {
+		return err
+	}
+	return b.under(ctx, outage{name: "20 streams of 500 tokens, with server spans", traced: true, during: func(ctx context.Context, b *bench) error {
+		end, err := b.traffic.burst(ctx, 20, 500)
+		if err != nil {
+			return err
+		}
+		return end()
+	}})
+}
+
+// dashboards asks the release's Prometheus for each panel of the dashboards.
+func (b *bench) dashboards(ctx context.Context) error {
+	return b.step("the dashboards' panels, asked of the release's Prometheus", func() (string, error) {
+		const port = 9090
+		if err := b.shell.background(ctx, fmt.Sprintf("kubectl port-forward services/vllm-prometheus %d:9090", port), port); err != nil {
+			return "", err
+		}
+		out, err := b.shell.run(ctx, fmt.Sprintf("PROMETHEUS_URL=http://127.0.0.1:%d go -C .. test -count=1 -v -run '^TestRelease$' ./test/monitoring", port))
+		if err != nil {
+			return "", err
+		}
+		if !regexp.MustCompile(`(?m)^--- PASS: TestRelease`).MatchString(out) {
+			return "", errors.New("it was skipped:\n" + out)
+		}
+		return "each has a series", nil
+	})
+}
+
+// verified has tollkeeper check all of it: the journal, the usage that follows from
+// it, the invoices.
+func (b *bench) verified(ctx context.Context) error {
+	const command = "kubectl exec " + tollkeeper + " -- tollkeeper verify"
+	return b.step(command, func() (string, error) {
+		out, err := b.shell.run(ctx, command+" 2>/dev/null")
+		return firstLine(out), err
+	})
+}

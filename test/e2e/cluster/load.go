@@ -55,8 +55,12 @@ type load struct {
 	done   sync.WaitGroup
 }
 
-// clients is how many requests are under way at a time.
-const clients = 4
+const (
+	// clients is how many requests are under way at a time.
+	clients = 4
+	// clientPause is before a client asks again whose request failed.
+	clientPause = 200 * time.Millisecond
+)
 
 // start begins the traffic.
 func (l *load) start(ctx context.Context) {
@@ -66,7 +70,9 @@ func (l *load) start(ctx context.Context) {
 	for range clients {
 		l.done.Go(func() {
 			for ctx.Err() == nil {
-				l.one(context.WithoutCancel(ctx), l.number.Add(1))
+				if err := l.one(context.WithoutCancel(ctx), l.number.Add(1)); err != nil {
+					_ = pause(ctx, clientPause)
+				}
 			}
 		})
 	}
@@ -94,8 +100,8 @@ const answerTime = time.Minute
 
 // one is a request, each second one streamed. What failed is no usage to its
 // client: the engine may have another view of it.
-func (l *load) one(ctx context.Context, n int64) {
-	_ = l.record(ctx, question{number: n, tokens: 4 + n%13, stream: n%2 == 0})
+func (l *load) one(ctx context.Context, n int64) error {
+	return l.record(ctx, question{number: n, tokens: 4 + n%13, stream: n%2 == 0})
 }
 
 // question is what one request asks for.

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -27,6 +28,10 @@ func main() {
 	flag.StringVar(&b.images, "images", "", "the folder of image tars")
 	flag.BoolVar(&b.walks, "walk", true, "play the walk-through; without it, the release vllm is there already")
 	flag.BoolVar(&b.accidents, "outages", true, "then have accidents happen under load")
+	flag.Func("only", "those accidents alone whose name matches this regular expression", func(s string) (err error) {
+		b.only, err = regexp.Compile(s)
+		return err
+	})
 	flag.DurationVar(&b.outage, "outage", 40*time.Second, "how long a part is away in an accident")
 	flag.IntVar(&b.kills, "kills", 3, "how often a part is killed in an accident; Kubernetes waits longer each time before it starts it again")
 	flag.Parse()
@@ -49,6 +54,7 @@ type bench struct {
 	kills     int
 	walks     bool
 	accidents bool
+	only      *regexp.Regexp // of accidents' names; nil: all
 
 	shell   *shell
 	vllm    string // its address, forwarded

@@ -19,6 +19,9 @@ const model = "facebook/opt-125m"
 
 // under has an outage happen under load.
 func (b *bench) under(ctx context.Context, o outage) error {
+	if b.only != nil && !b.only.MatchString(o.name) {
+		return nil
+	}
 	return b.step("under load: "+o.name, func() (string, error) { return b.survive(ctx, o) })
 }
 

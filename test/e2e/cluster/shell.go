@@ -82,10 +82,12 @@ func (s *shell) fed(ctx context.Context, command, input string) (output string, 
 	}
 }
 
-// background starts a command that goes on, and waits until the local port
-// that it serves takes connections.
+// background starts a command that goes on, and waits until the local port that
+// it serves takes connections. The one that served it before is ended: a
+// forwarded port stays open when the Pod behind it is gone.
 func (s *shell) background(ctx context.Context, command string, port int) error {
-	if _, err := s.run(ctx, command+" >/dev/null 2>&1 &"); err != nil {
+	before := fmt.Sprintf("serves_%d", port)
+	if _, err := s.run(ctx, fmt.Sprintf(`[ -z "$%s" ] || { kill "$%[1]s"; wait "$%[1]s"; }`+" 2>/dev/null\n%[2]s >/dev/null 2>&1 & %[1]s=$!", before, command)); err != nil {
 		return err
 	}
 	return until(ctx, startTime, fmt.Sprintf("port %d", port), func() error {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -79,7 +80,7 @@ const answer = `  % Total    % Received
 func TestExpectationsTellAWrongOutput(t *testing.T) {
 	span := traceID + "\tllm_request\t{'gen_ai.usage.prompt_tokens':'5','gen_ai.usage.completion_tokens':'7'}\n"
 	const serverSpans = "POST /v1/completions\tServer\t00f067aa0ba902b7\t14330be33197dd1a\t{'http.request.header.x_request_id':\"['another-user-request-id']\"}\n" +
-		"llm_request\tServer\tb7ad6b7169203331\t00f067aa0ba902b7\t{'gen_ai.usage.completion_tokens':'7'}\n"
+		"llm_request\tServer\tb7ad6b7169203331\t14330be33197dd1a\t{'gen_ai.usage.completion_tokens':'7'}\n"
 	for _, c := range []struct {
 		name   string
 		look   look
@@ -96,7 +97,7 @@ func TestExpectationsTellAWrongOutput(t *testing.T) {
 		}},
 		{"server span", serverSpan, serverSpans, []string{
 			"", strings.Replace(serverSpans, "14330be33197dd1a", "0000000000000000", 1), strings.Replace(serverSpans, "another", "no", 1),
-			strings.Replace(serverSpans, "\t00f067aa0ba902b7\t{", "\t14330be33197dd1a\t{", 1), serverSpans + "POST /v1/completions http send\tInternal\t1\t2\t{}\n",
+			strings.Replace(serverSpans, "331\t14330be33197dd1a\t{", "331\t0000000000000000\t{", 1), serverSpans + "POST /v1/completions http send\tInternal\t1\t2\t{}\n",
 		}},
 		{"series", series, `{"status":"success","data":{"result":[{"metric":{"__name__":"vllm:x","pod":"p-0"}}]}}`, []string{
 			"", `{"status":"success","data":{"result":[]}}`, `{"data":{"result":[{"metric":{"__name__":"up","pod":"p"}}]}}`, `{"data":{"result":[{"metric":{"__name__":"vllm:x"}}]}}`,
@@ -133,5 +134,28 @@ func TestShell(t *testing.T) {
 	}
 	if out, err := s.run(t.Context(), "echo why; (exit 3)"); !strings.Contains(out, "why") || err == nil || !strings.Contains(err.Error(), "exit status 3") {
 		t.Errorf("%q, %v", out, err)
+	}
+}
+
+// TestBackground replaces what served the port before.
+func TestBackground(t *testing.T) {
+	s, err := newShell(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	l, err := net.Listen("tcp", "127.0.0.1:0") // takes the connections of both
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	port := l.Addr().(*net.TCPAddr).Port
+	for range 2 {
+		if err := s.background(t.Context(), "sleep 1000", port); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, err := s.run(t.Context(), "jobs -r | wc -l"); err != nil || strings.TrimSpace(out) != "1" {
+		t.Errorf("%s run, %v", out, err)
 	}
 }

@@ -194,6 +194,12 @@ var metric = regexp.MustCompile(`\b(tollkeeper_|otelcol_|vllm:|kubelet_|process_
 
 func startTollkeeper(t *testing.T) *process.Server {
 	t.Helper()
+	return startTollkeeperOn(t, t.TempDir())
+}
+
+// startTollkeeperOn has its data in a folder of its own.
+func startTollkeeperOn(t *testing.T, data string) *process.Server {
+	t.Helper()
 	dir := t.TempDir()
 	path, err := process.Build(t.Context(), dir)
 	if err != nil {
@@ -202,7 +208,7 @@ func startTollkeeper(t *testing.T) *process.Server {
 	write(t, filepath.Join(dir, "tollkeeper.yaml"), tollkeeperConfig)
 	write(t, filepath.Join(dir, "prices.yaml"), prices)
 	program := &process.Program{Path: path, Dir: dir}
-	s, err := program.Serve(context.WithoutCancel(t.Context()), filepath.Join(dir, "data"))
+	s, err := program.Serve(context.WithoutCancel(t.Context()), filepath.Join(data, "data"))
 	if err != nil {
 		t.Fatal(err)
 	}

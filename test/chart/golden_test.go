@@ -1,6 +1,7 @@
 package chart
 
 import (
+	"maps"
 	"strings"
 	"testing"
 )
@@ -51,10 +52,10 @@ func TestNotes(t *testing.T) {
 	if strings.HasPrefix(version, "v3") {
 		t.Skip("Helm 3")
 	}
-	for name, args := range renders {
-		if name == "every-knob" {
-			continue
-		}
+	all := maps.Clone(renders)
+	delete(all, "every-knob")
+	all["lora"] = []string{"--set-json", `vllm.lora.modules=[{"name":"sql-lora","path":"/models/sql-lora"}]`}
+	for name, args := range all {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			out, refusal := helm(t, append([]string{"install", "vllm", chart, "--namespace", "llm", "--dry-run=client"}, args...)...)

@@ -35,6 +35,31 @@ func (b *bench) serverSpans(ctx context.Context) error {
 	}})
 }
 
+// lora has vLLM serve an adapter beside its model. No span tells which one a request
+// used: its usage must be kept, without a model's name and without a price.
+func (b *bench) lora(ctx context.Context) error {
+	return b.step("a request of the LoRA adapter sql-lora", func() (seen string, err error) {
+		err = b.upgrade(ctx, `--set vllm.instrumentation.enabled=false --set-json 'vllm.lora.modules=[{"name":"sql-lora","path":"tiny"}]'`)
+		if err != nil {
+			return "", err
+		}
+		l := newLoad(b.vllm, "sql-lora")
+		err = until(ctx, settleTime, "an answer", func() error { return l.record(ctx, question{number: l.number.Add(1), tokens: 7}) })
+		if err != nil {
+			return "", err
+		}
+		look := all("its tokens, of a model that is unknown, without a price", `\(unknown\) +\d+ +7 +final`)
+		err = until(ctx, arrivalTime, "its record", func() error {
+			out, err := b.shell.run(ctx, fmt.Sprintf("kubectl exec %s -- tollkeeper requests --request-id %s-%d", tollkeeper, l.name, l.number.Load()))
+			if err == nil {
+				seen, err = look(out)
+			}
+			return err
+		})
+		return seen, err
+	})
+}
+
 // dashboards asks the release's Prometheus for each panel of the dashboards, while
 // there is something to show.
 func (b *bench) dashboards(ctx context.Context) error {

@@ -62,11 +62,17 @@ const (
 	clientPause = 200 * time.Millisecond
 )
 
+func newLoad(url, model string) *load {
+	return &load{
+		url: url, model: model, name: fmt.Sprintf("e2e-%d", time.Now().UnixNano()),
+		client: http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
+		began:  time.Now(), told: map[string]sums{},
+	}
+}
+
 // start begins the traffic.
 func (l *load) start(ctx context.Context) {
 	ctx, l.stop = context.WithCancel(ctx)
-	l.client.Transport = &http.Transport{DisableKeepAlives: true}
-	l.began, l.told = time.Now(), map[string]sums{}
 	for range clients {
 		l.done.Go(func() {
 			for ctx.Err() == nil {

@@ -39,7 +39,7 @@ func engine(t *testing.T, release <-chan struct{}, failing int64) string {
 func TestBurst(t *testing.T) {
 	for failing, want := range map[int64]string{0: "", 5: "the stream broke off"} {
 		release := make(chan struct{})
-		l := &load{url: engine(t, release, failing), told: map[string]sums{}}
+		l := newLoad(engine(t, release, failing), model)
 		end, err := l.burst(t.Context(), 20, 500)
 		if err != nil {
 			t.Fatal(err)
@@ -69,7 +69,7 @@ func TestBurst(t *testing.T) {
 func TestBurstThatDoesNotRun(t *testing.T) {
 	s := httptest.NewServer(http.NotFoundHandler())
 	defer s.Close()
-	l := &load{url: s.URL, told: map[string]sums{}}
+	l := newLoad(s.URL, model)
 	if _, err := l.burst(t.Context(), 3, 500); err == nil || !strings.Contains(err.Error(), "404") {
 		t.Errorf("%v", err)
 	}

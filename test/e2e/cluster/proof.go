@@ -26,11 +26,15 @@ func (b *bench) under(ctx context.Context, o outage) error {
 }
 
 func (b *bench) survive(ctx context.Context, o outage) (string, error) {
-	engine, err := b.counted(ctx)
+	var engine sums
+	err := until(ctx, settleTime, "vLLM is reached", func() (err error) { // by a port that is forwarded anew
+		engine, err = b.counted(ctx)
+		return err
+	})
 	if err != nil {
 		return "", err
 	}
-	b.traffic = &load{url: b.vllm, model: model, name: fmt.Sprintf("e2e-%d", time.Now().UnixNano())}
+	b.traffic = newLoad(b.vllm, model)
 	b.traffic.start(ctx)
 	err = errors.Join(b.requests(ctx, clients), o.during(ctx, b), b.requests(ctx, clients))
 	asked, failed := b.traffic.finish()

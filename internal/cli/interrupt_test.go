@@ -92,6 +92,26 @@ func TestInterrupted(t *testing.T) {
 		}, "rebuild", "--data", h.data)
 	})
 
+	t.Run("backup and restore", func(t *testing.T) {
+		backup, data := filepath.Join(h.home, "backup"), filepath.Join(h.home, "restored")
+		h.interrupted(func(done bool) {
+			for name, want := range map[string]bool{backup: done, backup + ".unfinished": false} {
+				if _, err := os.Stat(name); (err == nil) != want {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+		}, "backup", "--data", h.data, "--to", backup)
+		h.interrupted(func(done bool) {
+			if left, err := os.ReadDir(data); err != nil || !done && len(left) != 1 { // its lock
+				t.Errorf("left behind: %v, %v", left, err)
+			}
+		}, "restore", backup, "--data", data)
+		h.command("rebuild", "--data", data)
+		if got := h.command("requests", "--data", data, "-o", "json"); got != before {
+			t.Errorf("restored\n%s\nwant\n%s", got, before)
+		}
+	})
+
 	t.Run("price apply", func(t *testing.T) {
 		file := filepath.Join(h.home, "prices.yaml")
 		prices := "currency: USD\nprices: [ { model: facebook/opt-125m, from: 2026-01-01, per: 1000, input_tokens: 1 } ]\n"

@@ -157,7 +157,7 @@ const (
 
 // commands makes each command; the order is the help text's.
 var commands = []func(*Program) *cobra.Command{
-	serveCommand, demoCommand, simulateCommand, tryCommand, clickhouseCommand,
+	serveCommand, demoCommand, simulateCommand, tryCommand, clickhouseCommand, backupCommand, restoreCommand,
 	usageCommand, requestsCommand, conflictsCommand, tallyCommand,
 	customerCommand, keyCommand, tagCommand, priceCommand, invoiceCommand, auditCommand,
 	explainCommand, verifyCommand, checkpointCommand, proveCommand, rebuildCommand,

@@ -125,6 +125,9 @@ func (p *Program) serve(ctx context.Context, o serveOptions, ready func(addresse
 	if err != nil {
 		return err
 	}
+	if err := whole(c.Data); err != nil {
+		return err
+	}
 	s, err := p.newServer(ctx, c, &o)
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/tollkeeper/tollkeeper/internal/api"
+	"github.com/tollkeeper/tollkeeper/internal/backup"
 	"github.com/tollkeeper/tollkeeper/internal/billing"
 	"github.com/tollkeeper/tollkeeper/internal/config"
 	"github.com/tollkeeper/tollkeeper/internal/journal"
@@ -175,8 +176,11 @@ func (p *Program) warnBehind(ctx context.Context, j *journal.Reader, usage *sqli
 	return err
 }
 
-// check refuses a directory that is none of ours.
+// check refuses a directory that is none of ours, or not whole.
 func (s *source) check(dir string) error {
+	if err := whole(dir); err != nil {
+		return err
+	}
 	for _, name := range []string{journalFile, businessFile} {
 		if _, err := os.Stat(filepath.Join(dir, name)); err == nil || errors.Is(err, fs.ErrPermission) {
 			return err
@@ -192,13 +196,7 @@ func (s *source) check(dir string) error {
 // those of a directory in which this user may not write. Reading needs that too:
 // SQLite's readers keep their locks in a file beside the data.
 func advised(dir string, err error) error {
-	var code int
-	if e, ok := errors.AsType[interface {
-		error
-		Code() int
-	}](err); ok {
-		code = e.Code() & 0xff // the rest is detail
-	}
+	code := sqliteCode(err)
 	told := func(known ...error) bool {
 		return slices.ContainsFunc(known, func(k error) bool { return errors.Is(err, k) })
 	}
@@ -209,6 +207,26 @@ func advised(dir string, err error) error {
 		return fmt.Errorf("%w\nmay this user write in %s? Reading needs it too: use the user that serves it, ask the server with --server, or copy the directory", err, dir)
 	}
 	return err
+}
+
+// sqliteCode is the primary result code of an error of SQLite's, 0 of any other.
+func sqliteCode(err error) int {
+	e, ok := errors.AsType[interface {
+		error
+		Code() int
+	}](err)
+	if !ok {
+		return 0
+	}
+	return e.Code() & 0xff // the rest is detail
+}
+
+// whole refuses a data directory that a restore has not filled yet.
+func whole(dir string) error {
+	if !backup.BrokenOff(dir) {
+		return nil
+	}
+	return fmt.Errorf("a restore into %s has not come to its end, so what is there is not whole: let it end, or run `tollkeeper restore` again if it was broken off", dir)
 }
 
 func exists(name string) bool {

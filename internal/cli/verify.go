@@ -57,17 +57,11 @@ With --proof it checks a proof made by "tollkeeper prove", without any data.`,
 	_ = c.MarkFlagFilename("proof", "json")
 	c.MarkFlagsMutuallyExclusive("proof", "data")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		for _, name := range []string{"checkpoint", "proof", "key"} {
-			// Such as "$(cat nothing.pub)": not to check it would be a wrong OK.
-			if v := changed(c, name); v != nil && strings.Trim(*v, "[]") == "" {
-				return usageError{fmt.Errorf("--%s is empty", name)}
-			}
+		if err := notEmpty(c, "checkpoint", "proof", "key"); err != nil {
+			return err
 		}
-		for i := range o.keys {
-			var err error
-			if o.keys[i], err = readKey(o.keys[i]); err != nil {
-				return usageError{err}
-			}
+		if err := readKeys(o.keys); err != nil {
+			return err
 		}
 		if o.proof != "" {
 			return p.verifyProof(&o)
@@ -75,6 +69,27 @@ With --proof it checks a proof made by "tollkeeper prove", without any data.`,
 		return p.verifyData(c.Context(), &o)
 	}
 	return c
+}
+
+// notEmpty refuses flags that were given without a value, such as
+// "$(cat nothing.pub)": not to check it would be a wrong OK.
+func notEmpty(c *cobra.Command, names ...string) error {
+	for _, name := range names {
+		if v := changed(c, name); v != nil && strings.Trim(*v, "[]") == "" {
+			return usageError{fmt.Errorf("--%s is empty", name)}
+		}
+	}
+	return nil
+}
+
+// readKeys puts the keys themselves in the place of what was given.
+func readKeys(keys []string) (err error) {
+	for i := range keys {
+		if keys[i], err = readKey(keys[i]); err != nil {
+			return usageError{err}
+		}
+	}
+	return nil
 }
 
 // readKey takes a verifier key as text or as the name of a file that holds it. An
@@ -100,9 +115,9 @@ func readKey(s string) (string, error) {
 // trusted are the keys whose signatures count: those given, else the one beside
 // the signing key. Where no configuration names a signing key, the usual place
 // may hold that of other data, so it counts only if the journal names it too.
-func (p *Program) trusted(ctx context.Context, o *verifyOptions, r *journal.Reader) ([]string, error) {
-	if len(o.keys) > 0 {
-		return o.keys, nil
+func (p *Program) trusted(ctx context.Context, given []string, r *journal.Reader) ([]string, error) {
+	if len(given) > 0 {
+		return given, nil
 	}
 	path, named := p.verifierFile()
 	key, err := readKey(path)
@@ -196,7 +211,7 @@ func (p *Program) verifyData(ctx context.Context, o *verifyOptions) (err error) 
 	}
 	defer r.Close()
 	options := journal.VerifyOptions{}
-	if options.Verifiers, err = p.trusted(ctx, o, r); err != nil {
+	if options.Verifiers, err = p.trusted(ctx, o.keys, r); err != nil {
 		return err
 	}
 	for _, name := range o.checkpoints {

@@ -154,6 +154,48 @@ func TestDiskIsFullAtTheStart(t *testing.T) {
 	b.wantRecovery(t)
 }
 
+// TestBackupOfAFullDisk takes what was acknowledged off a full disk, onto another
+// one, and puts nothing onto one without room.
+func TestBackupOfAFullDisk(t *testing.T) {
+	disk, other := smallDisk(t), t.TempDir()
+	b := newBench(t, filepath.Join(disk, "data"))
+	b.start(t)
+	for range 20 {
+		b.wantAccepted(t)
+	}
+	fill(t, filepath.Join(disk, "filler"))
+	b.wantRefused(t)
+	wantNoRoom := func(hint string, args ...string) {
+		t.Helper()
+		if out, err := b.program.Run(t.Context(), args...); err == nil || len(out) > 0 || !strings.Contains(err.Error(), "no room") || !strings.Contains(err.Error(), hint) {
+			t.Errorf("%v: %v, and it printed %d bytes", args, err, len(out))
+		}
+	}
+	wantNoRoom("name another disk with --tmp", "backup", "--data", b.data, "--to", "-")
+	wantNoRoom("name another disk with --to", "backup", "--data", b.data, "--to", filepath.Join(disk, "backup"))
+	packed, err := b.program.Run(t.Context(), "backup", "--data", b.data, "--to", "-", "--tmp", other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tar := filepath.Join(other, "backup.tar")
+	if err := os.WriteFile(tar, packed, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wantNoRoom("nothing was put in its place", "restore", tar, "--data", filepath.Join(disk, "again"))
+	if left, err := filepath.Glob(filepath.Join(disk, "*", "*.unfinished")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	if err := b.server.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.data = filepath.Join(other, "data")
+	if out, err := b.program.Run(t.Context(), "restore", tar, "--data", b.data); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	b.start(t)
+	b.wantReadable(t)
+}
+
 // wantRecovery wants that the server accepts by itself, and has everything.
 func (b *bench) wantRecovery(t *testing.T) {
 	t.Helper()

@@ -58,7 +58,11 @@ func Open(ctx context.Context, path string, o Options) (*Store, error) {
 	}
 	db.SetMaxOpenConns(maxConnections)
 	s := &Store{db: db, now: o.Now}
-	if err := s.migrate(ctx); err != nil {
+	err = s.migrate(ctx)
+	if err == nil && !o.MustExist {
+		err = s.useWAL(ctx) // a copy of VACUUM INTO, put in place, has none
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, explain(err)), db.Close())
 	}
 	return s, nil

@@ -64,8 +64,9 @@ type entry struct {
 	key  tenant.Key
 }
 
-// Open reads the files. A file that is missing or empty is skipped with a
-// warning as long as another one of its key holds a token.
+// Open reads the files. A file that is missing or empty is skipped as long as
+// another one of its key holds a token: with a warning, but for an empty one that
+// is not the first, which is how the previous token is between two rotations.
 func Open(keys []Key, now func() time.Time, log *slog.Logger) (*Set, error) {
 	s := &Set{keys: keys, now: now, log: log, told: map[string]bool{}}
 	if err := s.read(); err != nil {
@@ -142,14 +143,16 @@ func (s *Set) tokens(k Key, tellAgain map[string]bool) (out []entry, err error) 
 	warn := func(text, file string) {
 		delete(tellAgain, s.once(slog.LevelWarn, text, "key", k.Name, "file", file))
 	}
-	for _, name := range k.Files {
+	for i, name := range k.Files {
 		token, err := readToken(name)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			warn("a key file is not there and was skipped", name)
 			continue
 		case errors.Is(err, errEmpty):
-			warn("a key file is empty and was skipped", name)
+			if i == 0 {
+				warn("a key file is empty and was skipped", name)
+			}
 			continue
 		case err != nil:
 			return nil, fmt.Errorf("key %q: %w", k.Name, err)

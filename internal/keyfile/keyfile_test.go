@@ -102,7 +102,7 @@ func TestRotation(t *testing.T) {
 			}
 		}
 		check("at first", true, false)
-		told.check(t, 1) // previous is empty
+		told.check(t, 0) // previous is empty, as between two rotations
 		m.swap(map[string]string{"current": young, "previous": old})
 		time.Sleep(time.Second) //nolint:forbidigo // virtual
 		check("both", true, true)
@@ -113,7 +113,11 @@ func TestRotation(t *testing.T) {
 			time.Sleep(time.Second) //nolint:forbidigo // virtual
 			check("later", false, true)
 		}
-		told.check(t, 2) // previous is not there: told once, not each second
+		told.check(t, 1) // previous is not there: told once, not each second
+		m.swap(map[string]string{"current": "", "previous": young})
+		time.Sleep(time.Second) //nolint:forbidigo // virtual
+		check("the wrong one is empty", false, true)
+		told.check(t, 2)
 	})
 }
 

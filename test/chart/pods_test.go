@@ -115,11 +115,9 @@ func TestWhatIsTheChartsIsTaken(t *testing.T) {
 				taken[fmt.Sprintf(`%s.extraVolumes=[{"name":%q,"emptyDir":{}}]`, where, name)] = fmt.Sprintf("%s.extraVolumes: the name %q is taken", where, name)
 			}
 		}
-		if part != "prometheus" {
-			for _, m := range list(w.container(t)["volumeMounts"]) {
-				if path, _ := at(m, "mountPath").(string); path != "/extra" {
-					taken[fmt.Sprintf(`%s.extraVolumeMounts=[{"name":"extra","mountPath":%q}]`, where, path)] = path + " is taken"
-				}
+		for _, m := range list(w.container(t)["volumeMounts"]) {
+			if path, _ := at(m, "mountPath").(string); path != "/extra" {
+				taken[fmt.Sprintf(`%s.extraVolumeMounts=[{"name":%q,"mountPath":%q}]`, where, at(m, "name"), path)] = path + " is taken"
 			}
 		}
 		for _, e := range list(w.container(t)["env"]) {

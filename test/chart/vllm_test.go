@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"go.yaml.in/yaml/v3"
 )
 
 const vllm = "Deployment/vllm-llm-inference-app"
@@ -69,6 +71,15 @@ func TestRefusals(t *testing.T) {
 		"other endpoint":       {`vllm: {extraArgs: ["--otlp-traces-endpoint=http://x"]}`, "not be billed"},
 		"a file":               {`vllm: {extraArgs: [--config, a.yaml]}`, "cannot see into it"},
 		"name as argument":     {`vllm: {extraArgs: [--served-model-name, a]}`, "use vllm.servedModelNames"},
+		"two names":            {`env: {HUGGING_FACE_HUB_TOKEN: a, HF_TOKEN: b}`, "which one is meant"},
+		"token by reference":   {`env: {HUGGING_FACE_HUB_TOKEN: {valueFrom: {secretKeyRef: {name: a, key: b}}}}`, "use huggingface.existingSecret"},
+		"one path twice":       {`collector: {extraVolumes: [{name: x, emptyDir: {}}], extraVolumeMounts: [{name: x, mountPath: /x}, {name: x, mountPath: /x}]}`, "/x is taken"},
+		"path with dots":       {`collector: {extraVolumes: [{name: x, emptyDir: {}}], extraVolumeMounts: [{name: x, mountPath: /var/lib/x/../otelcol}]}`, "without .. in it"},
+		"a port that is all":   {`networkPolicy: {tollkeeperTo: [{ports: [{prt: 5}]}]}`, "'prt' not allowed"},
+		"spread misspelt":      {`vllm: {topologySpreadConstraints: [{maxSkew: 1, topolgyKey: zone, whenUnsatisfiable: DoNotSchedule}]}`, "missing property 'topologyKey'"},
+		"label's name":         {`vllm: {podLabels: {"a b": c}}`, "'a b' not allowed"},
+		"Prometheus' own path": {`prometheus: {extraVolumes: [{name: x, emptyDir: {}}], extraVolumeMounts: [{name: x, mountPath: /prometheus}]}`, "/prometheus is taken"},
+		"Prometheus' own job":  {`prometheus: {extraScrapeConfigs: [{job_name: pods}]}`, "another name than pods"},
 		"two tokens":           {`{env: {HUGGING_FACE_HUB_TOKEN: a}, huggingface: {existingSecret: b}}`, "Keep one"},
 		"two keys":             {`vllm: {apiKey: {value: a, existingSecret: b}}`, "Keep one"},
 		"two ClickHouses":      {`clickhouse: {external: {endpoint: "http://x:8123"}}`, "which ClickHouse"},
@@ -239,6 +250,31 @@ func TestModelOnlyWhereTrue(t *testing.T) {
 			_, after, _ := strings.Cut(e["OTEL_RESOURCE_ATTRIBUTES"], "gen_ai.request.model=")
 			if got, _, _ := strings.Cut(after, ","); got != c.want {
 				t.Errorf("gen_ai.request.model=%q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// TestDemoCustomer: in demo mode all usage is one customer's, by the name that the
+// spans really have.
+func TestDemoCustomer(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ values, want string }{
+		"the chart's": {``, "vllm-llm-inference-app"},
+		"env":         {`env: {OTEL_SERVICE_NAME: opt}`, "opt"},
+		"extraEnv":    {`{env: {OTEL_SERVICE_NAME: opt}, vllm: {extraEnv: {OTEL_SERVICE_NAME: 125}}}`, "125"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			all := objects(t, template(t, values(t, c.values)...))
+			var config object
+			text, _ := find(t, all, "ConfigMap/vllm-tollkeeper").at("data", "tollkeeper.yaml").(string)
+			if err := yaml.Unmarshal([]byte(text), &config); err != nil {
+				t.Fatal(err)
+			}
+			match := config.at("attribution", "resource", 0, "match", "service.name")
+			if spans := env(find(t, all, vllm).container(t))["OTEL_SERVICE_NAME"]; spans != c.want || match != c.want {
+				t.Errorf("spans say %q, and tollkeeper looks for %#v; want %q", spans, match, c.want)
 			}
 		})
 	}

@@ -71,18 +71,18 @@ tollkeeper: {config: /etc/tollkeeper, keys: /secrets/keys, signing: /secrets/sig
 {{- end -}}
 {{- $names = append $names .name -}}
 {{- end -}}
-{{- $paths := values .own -}}
+{{- $paths := list -}}
 {{- range .values.extraVolumeMounts -}}
 {{- $mount := . -}}
 {{- if not (has .name $names) -}}
 {{- fail (printf "%s.extraVolumeMounts: there is no volume %q: add it to %s.extraVolumes" $.where .name $.where) -}}
 {{- end -}}
-{{- range $paths -}}
-{{- if or (eq $mount.mountPath .) (and $.closed (hasPrefix (printf "%s/" .) $mount.mountPath)) -}}
+{{- range concat (values $.own) $paths -}}
+{{- if or (eq $mount.mountPath .) (and $.closed (not (has . $paths)) (hasPrefix (printf "%s/" .) $mount.mountPath)) -}}
 {{- fail (printf "%s.extraVolumeMounts: %s is refused: %s is taken, and what the chart has there would be hidden; choose another path" $.where $mount.mountPath .) -}}
 {{- end -}}
 {{- end -}}
-{{- if not $.closed }}{{ $paths = append $paths .mountPath }}{{ end -}}
+{{- $paths = append $paths .mountPath -}}
 {{- end -}}
 {{- end -}}
 

@@ -11,7 +11,7 @@
 {{/* tollkeeper.yaml: what the chart sets, what fits the mode, and over that the user's. */}}
 {{- define "tollkeeper.config" -}}
 {{- include "tollkeeper.guardConfig" . -}}
-{{- $service := get (.Values.env | default dict) "OTEL_SERVICE_NAME" | default (include "vllm.service" .) -}}
+{{- $service := include "vllm.serviceName" . -}}
 {{- $config := dict
   "ingest" (dict "on_bad_credential" "retry" "max_body_bytes" 67108864)
 -}}

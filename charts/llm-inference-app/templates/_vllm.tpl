@@ -5,6 +5,12 @@ that would break it. A guard's sentence says what would be lost.
 
 {{- define "vllm.service" -}}{{ include "app.name" (dict "root" . "component" "vllm") }}{{- end -}}
 
+{{/* What vLLM's spans call it: the chart's name, or the user's. */}}
+{{- define "vllm.serviceName" -}}
+{{- $given := get (.Values.vllm.extraEnv | default dict) "OTEL_SERVICE_NAME" | default (get (.Values.env | default dict) "OTEL_SERVICE_NAME") -}}
+{{- include "app.text" ($given | default (include "vllm.service" .)) -}}
+{{- end -}}
+
 {{/* Where vLLM sends its spans. */}}
 {{- define "vllm.tracesEndpoint" -}}
 {{- if .Values.collector.enabled -}}
@@ -154,6 +160,12 @@ not the only one would be billed for the others' usage.
 {{- define "vllm.token" -}}
 {{- $env := .Values.env | default dict -}}
 {{- $token := get $env "HUGGING_FACE_HUB_TOKEN" | default (get $env "HF_TOKEN") -}}
+{{- if ne (toString $token) (get $env "HF_TOKEN" | default $token | toString) -}}
+{{- fail "env.HUGGING_FACE_HUB_TOKEN and env.HF_TOKEN are both set, to different tokens: which one is meant? Keep one" -}}
+{{- end -}}
+{{- if kindIs "map" $token -}}
+{{- fail "env.HUGGING_FACE_HUB_TOKEN is the token itself; to take it from a Secret, use huggingface.existingSecret" -}}
+{{- end -}}
 {{- if and $token .Values.huggingface.existingSecret -}}
 {{- fail "env.HUGGING_FACE_HUB_TOKEN and huggingface.existingSecret are both set: which token is meant? Keep one" -}}
 {{- end -}}

@@ -63,6 +63,15 @@ labels:
 {{- end -}}
 {{- $names = append $names .name -}}
 {{- end -}}
+{{- $paths := list "/etc/prometheus/prometheus.yml" "/etc/prometheus/rules" "/prometheus" -}}
+{{- range .Values.extraVolumeMounts -}}
+{{- if not (has .name $names) -}}
+{{- fail (printf "prometheus.extraVolumeMounts: there is no volume %q: add it to prometheus.extraVolumes" .name) -}}
+{{- else if has .mountPath $paths -}}
+{{- fail (printf "prometheus.extraVolumeMounts: %s is taken: choose another path" .mountPath) -}}
+{{- end -}}
+{{- $paths = append $paths .mountPath -}}
+{{- end -}}
 {{- end -}}
 
 {{/* A secret in a ConfigMap is one no more. */}}

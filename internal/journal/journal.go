@@ -43,8 +43,8 @@ const (
 	// groupEntries bounds one commit in entries.
 	groupEntries = 4096
 	// patience bounds how long a commit waits for those whom the commit before
-	// answered, beside half of what that commit took: what an fsync takes.
-	patience = 2 * time.Millisecond
+	// answered, beside twice what that commit took.
+	patience = time.Millisecond
 	// entryBytes is what an entry takes beside its body, and reasonBytes what a
 	// reason in its header does.
 	entryBytes  = 512
@@ -246,9 +246,10 @@ type returning struct {
 	until time.Time
 }
 
-// after expects as many by half the time that a commit took.
+// after expects as many within twice the time that a commit took: what waiting
+// saves is a commit, and small requests are back by then.
 func (r *returning) after(count int, began, ended time.Time) {
-	*r = returning{count, ended.Add(min(ended.Sub(began)/2, patience))}
+	*r = returning{count, ended.Add(min(2*ended.Sub(began), patience))}
 }
 
 // run is the writer: it commits as soon as the previous commit is done and those

@@ -3,6 +3,7 @@ package journal
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
@@ -23,10 +24,14 @@ const (
 	maxBody = 512 << 20
 )
 
+// window is how far back in bytes a body may repeat itself: lines repeat their
+// neighbours, and what is searched stays in the processor's cache.
+const window = 64 << 10
+
 // codec packs and unpacks bodies; both ends may be used concurrently.
 var codec = sync.OnceValues(func() (*zstd.Encoder, *zstd.Decoder) {
 	// Both constructors fail only for wrong options, and these are fixed.
-	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderCRC(false), zstd.WithWindowSize(1<<20))
+	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderCRC(false), zstd.WithWindowSize(window))
 	if err != nil {
 		panic(err)
 	}
@@ -37,18 +42,45 @@ var codec = sync.OnceValues(func() (*zstd.Encoder, *zstd.Decoder) {
 	return e, d
 })
 
+// scratch is what a body is joined and compressed in.
+type scratch struct{ plain, packed []byte }
+
+// maxScratch bounds in bytes what is kept for the next body.
+const maxScratch = 1 << 20
+
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
+
 // packBody joins the items and compresses them when that pays.
 func packBody(items [][]byte) (encoding int64, body []byte) {
-	plain := bytes.Join(items, []byte{'\n'})
-	if len(plain) < worthCompressing {
-		return plainBody, plain
+	x := scratches.Get().(*scratch) //nolint:forcetypeassert // nothing else is put there
+	encoding, body = x.pack(items)
+	body = append(make([]byte, 0, len(body)), body...) // no longer than it is: it may wait for long
+	if cap(x.plain) <= maxScratch {
+		scratches.Put(x)
+	}
+	return encoding, body
+}
+
+func (x *scratch) pack(items [][]byte) (encoding int64, body []byte) {
+	length := 0
+	for _, item := range items {
+		length += len(item) + 1
+	}
+	x.plain = slices.Grow(x.plain[:0], length)
+	for i, item := range items {
+		if i > 0 {
+			x.plain = append(x.plain, '\n')
+		}
+		x.plain = append(x.plain, item...)
+	}
+	if len(x.plain) < worthCompressing {
+		return plainBody, x.plain
 	}
 	e, _ := codec()
-	packed := e.EncodeAll(plain, make([]byte, 0, len(plain)/4))
-	if len(packed) >= len(plain) {
-		return plainBody, plain
+	if x.packed = e.EncodeAll(x.plain, x.packed[:0]); len(x.packed) >= len(x.plain) {
+		return plainBody, x.plain
 	}
-	return zstdBody, packed
+	return zstdBody, x.packed
 }
 
 // unpackBody returns the items. count is the header's: no items and one empty

@@ -42,7 +42,7 @@ var codec = sync.OnceValues(func() (*zstd.Encoder, *zstd.Decoder) {
 	return e, d
 })
 
-// scratch is what a body is joined and compressed in.
+// scratch is what a body is hashed, joined and compressed in.
 type scratch struct{ plain, packed []byte }
 
 // maxScratch bounds in bytes what is kept for the next body.
@@ -50,15 +50,22 @@ const maxScratch = 1 << 20
 
 var scratches = sync.Pool{New: func() any { return new(scratch) }}
 
-// packBody joins the items and compresses them when that pays.
-func packBody(items [][]byte) (encoding int64, body []byte) {
-	x := scratches.Get().(*scratch) //nolint:forcetypeassert // nothing else is put there
-	encoding, body = x.pack(items)
-	body = append(make([]byte, 0, len(body)), body...) // no longer than it is: it may wait for long
+func newScratch() *scratch {
+	return scratches.Get().(*scratch) //nolint:forcetypeassert // nothing else is put there
+}
+
+func (x *scratch) free() {
 	if cap(x.plain) <= maxScratch {
 		scratches.Put(x)
 	}
-	return encoding, body
+}
+
+// packBody joins the items and compresses them when that pays.
+func packBody(items [][]byte) (encoding int64, body []byte) {
+	x := newScratch()
+	defer x.free()
+	encoding, body = x.pack(items)
+	return encoding, append(make([]byte, 0, len(body)), body...) // no longer than it is: it may wait for long
 }
 
 func (x *scratch) pack(items [][]byte) (encoding int64, body []byte) {

@@ -22,10 +22,11 @@ func treeRoot(items [][]byte) tlog.Hash {
 		return sha256.Sum256(nil)
 	}
 	var full [treeLevels]tlog.Hash // by height, the perfect tree that waits for one beside it
-	var record []byte
+	x := newScratch()
+	defer x.free()
 	for i, item := range items {
-		record = append(append(record[:0], recordPrefix), item...)
-		h, level := tlog.Hash(sha256.Sum256(record)), 0
+		x.plain = append(append(x.plain[:0], recordPrefix), item...)
+		h, level := tlog.Hash(sha256.Sum256(x.plain)), 0
 		for ; i>>level&1 == 1; level++ {
 			h = tlog.NodeHash(full[level], h)
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync"
 
 	"github.com/VictoriaMetrics/easyproto"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -66,12 +67,28 @@ var resourceAllowed = []string{
 // and its neighbours go on; a body that is no protobuf is refused whole, however
 // much of it was visited. Errors wrap ErrUndecodable or are visit's.
 func (d *Decoder) EachProto(body []byte, visit Visit) (Counts, error) {
-	w := walker{decoder: d, visit: visit}
+	w := d.walker(visit)
+	defer w.free()
 	err := w.export(body)
 	return w.counts, err
 }
 
-// walker goes through one export. It is used once.
+var walkers = sync.Pool{New: func() any { return new(walker) }}
+
+func (d *Decoder) walker(visit Visit) *walker {
+	w := walkers.Get().(*walker) //nolint:forcetypeassert // nothing else is put there
+	w.decoder, w.visit = d, visit
+	return w
+}
+
+// free lets go of the export, and keeps the walker for another one.
+func (w *walker) free() {
+	clear(w.resource[:cap(w.resource)])
+	*w = walker{resource: w.resource[:0], encoded: w.encoded[:0]}
+	walkers.Put(w)
+}
+
+// walker goes through one export.
 type walker struct {
 	decoder  *Decoder
 	visit    Visit

@@ -20,7 +20,8 @@ func (d *Decoder) EachJSON(body []byte, visit Visit) (Counts, error) {
 	if !json.Valid(body) {
 		return Counts{}, fmt.Errorf("%w: no JSON", ErrUndecodable)
 	}
-	w := walker{decoder: d, visit: visit}
+	w := d.walker(visit)
+	defer w.free()
 	err := jsonValue(body).members(func(name string, v jsonValue) error {
 		if name == "resourceSpans" || name == "resource_spans" {
 			return v.elements(w.jsonResourceSpans)

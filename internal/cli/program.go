@@ -160,6 +160,6 @@ var commands = []func(*Program) *cobra.Command{
 	serveCommand, demoCommand, simulateCommand, tryCommand, clickhouseCommand, backupCommand, restoreCommand,
 	usageCommand, requestsCommand, conflictsCommand, tallyCommand,
 	customerCommand, keyCommand, tagCommand, priceCommand, invoiceCommand, auditCommand,
-	explainCommand, verifyCommand, checkpointCommand, proveCommand, rebuildCommand,
+	explainCommand, verifyCommand, checkpointCommand, proveCommand, signingKeyCommand, rebuildCommand,
 	configCommand, versionCommand,
 }

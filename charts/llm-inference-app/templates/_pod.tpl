@@ -54,7 +54,7 @@ priorityClassName: {{ . }}
 
 {{/* Where each part has its volumes. */}}
 {{- define "app.ownVolumes" -}}
-vllm: {shm: /dev/shm, tmp: /tmp, home: /home/vllm, instrumentation: /opt/instrumentation, site-ca: /etc/site-ca{{ if and .Values.vllm.cache.enabled (not .Values.simulator.enabled) }}, cache: /cache{{ end }}}
+vllm: {shm: /dev/shm, tmp: /tmp, home: /home/vllm, python: /opt/tollkeeper, site-ca: /etc/site-ca{{ if and .Values.vllm.cache.enabled (not .Values.simulator.enabled) }}, cache: /cache{{ end }}}
 collector: {config: /etc/otelcol, data: /var/lib/otelcol, site-ca: /etc/site-ca}
 clickhouse: {config: /etc/clickhouse-server/config.d/server.xml, data: /var/lib/clickhouse, site-ca: /etc/site-ca}
 schema: {site-ca: /etc/site-ca}

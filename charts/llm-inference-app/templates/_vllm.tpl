@@ -128,7 +128,7 @@ not the only one would be billed for the others' usage.
 {{- else if has $name (list "OTEL_EXPORTER_OTLP_ENDPOINT" "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") -}}
 {{- $no = "is refused: spans would go elsewhere than to the Collector, and not be billed; to use a Collector of your own, set collector.enabled=false and collector.external.tracesEndpoint" -}}
 {{- else if and (has $name (list "OTEL_EXPORTER_OTLP_TIMEOUT" "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT")) (lt $number 60) -}}
-{{- $no = "must be a whole number of at least 60 (seconds): while the Collector restarts, spans are sent again for so long and dropped after it" -}}
+{{- $no = "must be a whole number of at least 60 (seconds): where vllm.exporter.patient is false, a batch is sent again for so long and dropped after it" -}}
 {{- else if and (eq $name "OTEL_BSP_MAX_QUEUE_SIZE") (lt $number 65536) -}}
 {{- $no = "must be a whole number of at least 65536: the SDK drops, without a word, what does not fit into its queue" -}}
 {{- else if and (eq $name "OTEL_BSP_SCHEDULE_DELAY") (or (gt $number 500) (lt $number 1)) -}}
@@ -143,8 +143,10 @@ not the only one would be billed for the others' usage.
 {{- $no = "is refused: vLLM's Rust frontend makes no llm_request spans, and nothing it does would be billed" -}}
 {{- else if and (eq $name "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SANITIZE_FIELDS") (not (has "authorization" (splitList "," (lower $value)))) -}}
 {{- $no = "must contain authorization: a key could end in a trace" -}}
-{{- else if and (eq $name "PYTHONPATH") $.Values.vllm.instrumentation.enabled (not (has "/opt/instrumentation" (splitList ":" $value))) -}}
-{{- $no = "must contain /opt/instrumentation: without what lies there each message of a stream would be a span" -}}
+{{- else if and (eq $name "PYTHONPATH") (include "vllm.python" $) (not (has "/opt/tollkeeper" (splitList ":" $value))) -}}
+{{- $no = "must contain /opt/tollkeeper: what lies there sends spans again while the Collector is away, and leaves out a span for each message of a stream" -}}
+{{- else if and (hasPrefix "OTEL_PYTHON_EXPORTER_OTLP_HTTP_" $name) (hasSuffix "_CREDENTIAL_PROVIDER" $name) $.Values.vllm.exporter.patient (ne $value "patient") -}}
+{{- $no = "must be patient: another session drops a batch when the Collector is away for half a minute; to use it all the same, set vllm.exporter.patient=false" -}}
 {{- else if eq $name "VLLM_API_KEY" -}}
 {{- $no = "is refused: whoever can read the Pod could read it; use vllm.apiKey" -}}
 {{- else if and (eq $where "vllm.extraEnv") (has $name (list "HUGGING_FACE_HUB_TOKEN" "HF_TOKEN")) -}}
@@ -230,8 +232,8 @@ in. Values are percent-encoded, since a comma or an equals sign would part them.
   "OTEL_BSP_MAX_QUEUE_SIZE" "65536"
   "OTEL_BSP_SCHEDULE_DELAY" "500"
 -}}
-{{- if and .Values.vllm.instrumentation.enabled (not .Values.simulator.enabled) -}}
-{{- $ours = merge $ours (include "vllm.instrumentationEnv" . | fromYaml) -}}
+{{- if include "vllm.python" . -}}
+{{- $ours = merge $ours (include "vllm.pythonEnv" . | fromYaml) -}}
 {{- end -}}
 {{- if and .Values.vllm.cache.enabled (not .Values.simulator.enabled) -}}
 {{- $_ := set $ours "HF_HOME" "/cache/huggingface" -}}

@@ -44,10 +44,10 @@ func (b *bench) outages() []outage {
 		{name: fmt.Sprintf("kill -9 of one of two Collectors, %d times", b.kills), during: func(ctx context.Context, b *bench) error {
 			return b.killed(ctx, collector0, collector1)
 		}},
-		{name: "no Collector for 10 s", during: func(ctx context.Context, b *bench) error {
+		{name: "no Collector for 10 s", loses: b.stock, during: func(ctx context.Context, b *bench) error {
 			return b.without(ctx, collectors, 10*time.Second)
 		}},
-		{name: fmt.Sprintf("no Collector for %s", b.outage), loses: true, during: func(ctx context.Context, b *bench) error {
+		{name: fmt.Sprintf("no Collector for %s", b.outage), loses: b.stock, during: func(ctx context.Context, b *bench) error {
 			return b.without(ctx, collectors, b.outage)
 		}},
 		{name: fmt.Sprintf("no ClickHouse for %s", b.outage), traced: true, during: func(ctx context.Context, b *bench) error {
@@ -90,7 +90,8 @@ func (b *bench) outages() []outage {
 
 // suffer has each outage happen under load, and compares.
 func (b *bench) suffer(ctx context.Context) error {
-	err := b.step("two Collectors", func() (string, error) { return "ready", b.upgrade(ctx, "--set collector.replicas=2") })
+	values := fmt.Sprintf("--set collector.replicas=2 --set vllm.exporter.patient=%t", !b.stock)
+	err := b.step("two Collectors", func() (string, error) { return "ready", b.upgrade(ctx, values) })
 	if err != nil {
 		return err
 	}

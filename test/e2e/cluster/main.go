@@ -34,6 +34,7 @@ func main() {
 	})
 	flag.DurationVar(&b.outage, "outage", 40*time.Second, "how long a part is away in an accident")
 	flag.IntVar(&b.kills, "kills", 3, "how often a part is killed in an accident; Kubernetes waits longer each time before it starts it again")
+	flag.BoolVar(&b.stock, "stock-exporter", false, "vLLM's exporter as it comes: a Collector that is away for long costs usage then, and how much is shown")
 	flag.Parse()
 	err := b.run(ctx)
 	stop()
@@ -52,6 +53,7 @@ type bench struct {
 
 	outage    time.Duration
 	kills     int
+	stock     bool // vllm.exporter.patient=false
 	walks     bool
 	accidents bool
 	only      *regexp.Regexp // of accidents' names; nil: all

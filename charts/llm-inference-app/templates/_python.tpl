@@ -1,11 +1,30 @@
 {{/*
+What the chart adds to vLLM's Python: small files, found by PYTHONPATH and their
+entry points, in any image.
+*/}}
+
+{{- define "vllm.python" -}}
+{{- if and (or .Values.vllm.exporter.patient .Values.vllm.instrumentation.enabled) (not .Values.simulator.enabled) }}true{{ end -}}
+{{- end -}}
+
+{{- define "vllm.pythonEnv" -}}
+PYTHONPATH: /opt/tollkeeper
+{{- if .Values.vllm.exporter.patient }}
+# It names what makes the exporter's HTTP session, credentials or not (opentelemetry-python 1.37 on; others do not read it).
+OTEL_PYTHON_EXPORTER_OTLP_HTTP_TRACES_CREDENTIAL_PROVIDER: patient
+{{- end }}
+{{- if .Values.vllm.instrumentation.enabled }}
+{{ include "vllm.instrumentationEnv" . }}
+{{- end }}
+{{- end -}}
+
+{{/*
 vLLM under opentelemetry-instrument: a server span for each request, in the
 caller's trace. The instrumentation has no variable that leaves out its span per
-SSE chunk, so a distribution of ours, three small files, hands it the argument.
+SSE chunk, so a distribution of ours hands it the argument.
 */}}
 
 {{- define "vllm.instrumentationEnv" -}}
-PYTHONPATH: /opt/instrumentation
 OTEL_PYTHON_DISTRO: llm
 OTEL_TRACES_EXPORTER: otlp_proto_http
 OTEL_METRICS_EXPORTER: none

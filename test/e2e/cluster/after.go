@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -74,6 +76,46 @@ func (b *bench) dashboards(ctx context.Context) error {
 		}
 		return err
 	}})
+}
+
+// restored plays the page's backup, and its restore into the volume of the release:
+// what was in the backup is there again, and all follows from it.
+func (b *bench) restored(ctx context.Context) error {
+	text, err := os.ReadFile(filepath.Join(b.repository, "docs/ops/kubernetes.md"))
+	if err != nil {
+		return err
+	}
+	parts, err := blocks(string(text), "## Back up and restore")
+	if err != nil || len(parts) != 2 {
+		return fmt.Errorf("docs/ops/kubernetes.md: want the backup and the restore, it has %d code blocks: %w", len(parts), err)
+	}
+	// The page's namespace and day are not this one's.
+	as := strings.NewReplacer("-n llm", "-n default", "backup-2026-12-01.tar", "backup-$(date +%F).tar")
+	count := fmt.Sprintf("kubectl exec %s -- tollkeeper usage --by customer,model -o csv", tollkeeper)
+	var before string
+	err = b.step("docs/ops/kubernetes.md: back up", func() (string, error) {
+		if before, err = b.shell.run(ctx, "cd $(mktemp -d); "+count); err != nil {
+			return "", err
+		}
+		out, err := b.shell.run(ctx, as.Replace(parts[0]))
+		return firstLine(out), err
+	})
+	if err != nil {
+		return err
+	}
+	return b.step("docs/ops/kubernetes.md: restore", func() (string, error) {
+		out, err := b.shell.run(ctx, as.Replace(parts[1]))
+		if err = errors.Join(err, b.podReady(ctx, tollkeeper)); err != nil {
+			return "", err
+		}
+		return "the same sums as before", until(ctx, settleTime, "the usage of before", func() error { // it is folded anew
+			after, err := b.shell.run(ctx, count)
+			if err == nil && after != before {
+				err = fmt.Errorf("before:\n%s\nafter:\n%s\n%s", before, after, out)
+			}
+			return err
+		})
+	})
 }
 
 // verified has tollkeeper check all of it: the journal, the usage that follows from

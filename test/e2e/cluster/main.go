@@ -103,7 +103,7 @@ func (b *bench) prove(ctx context.Context) error {
 	if b.accidents {
 		failed = append(failed, b.suffer(ctx))
 	}
-	return errors.Join(append(failed, b.serverSpans(ctx), b.dashboards(ctx), b.lora(ctx), b.verified(ctx))...)
+	return errors.Join(append(failed, b.serverSpans(ctx), b.dashboards(ctx), b.lora(ctx), b.restored(ctx), b.verified(ctx))...)
 }
 
 // step runs a part of the proof and keeps what it saw.

@@ -27,9 +27,8 @@ const (
 	token = "hf_of_the_reader"
 )
 
-// commands returns those of a walk-through: of the code blocks below its heading,
-// up to the next one.
-func commands(text, heading string) ([]string, error) {
+// blocks returns the code blocks below a heading, up to the next one.
+func blocks(text, heading string) ([]string, error) {
 	_, part, found := strings.Cut(text, heading+"\n")
 	if !found {
 		return nil, fmt.Errorf("no %q", heading)
@@ -37,10 +36,22 @@ func commands(text, heading string) ([]string, error) {
 	part, _, _ = strings.Cut(part, "\n## ")
 	var all []string
 	for i, block := range strings.Split(part, "```") {
-		if i%2 == 0 {
-			continue
+		if i%2 == 1 {
+			_, block, _ = strings.Cut(block, "\n") // the language
+			all = append(all, block)
 		}
-		_, block, _ = strings.Cut(block, "\n") // the language
+	}
+	return all, nil
+}
+
+// commands returns those of a walk-through, the lines of its code blocks.
+func commands(text, heading string) ([]string, error) {
+	parts, err := blocks(text, heading)
+	if err != nil {
+		return nil, err
+	}
+	var all []string
+	for _, block := range parts {
 		block = strings.ReplaceAll(block, "\\\n", "")
 		for line := range strings.Lines(block) {
 			if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {

@@ -31,12 +31,12 @@ const (
 	clickhouse = "vllm-clickhouse-0"
 	tollkeeper = "vllm-tollkeeper-0"
 
-	collectors      = "statefulset/vllm-collector"
-	vllmPods        = "app.kubernetes.io/instance=vllm,app.kubernetes.io/component=vllm"
-	clickhouseSet   = "statefulset/vllm-clickhouse"
-	tollkeeperSet   = "statefulset/vllm-tollkeeper"
-	tollkeeperData  = "/var/lib/tollkeeper/data"
-	wrongKeyAtLeast = time.Minute
+	collectors     = "statefulset/vllm-collector"
+	clickhouseSet  = "statefulset/vllm-clickhouse"
+	tollkeeperSet  = "statefulset/vllm-tollkeeper"
+	vllmPods       = "app.kubernetes.io/instance=vllm,app.kubernetes.io/component=vllm"
+	tollkeeperPods = "app.kubernetes.io/instance=vllm,app.kubernetes.io/component=tollkeeper"
+	tollkeeperData = "/var/lib/tollkeeper/data"
 )
 
 func (b *bench) outages() []outage {
@@ -58,9 +58,6 @@ func (b *bench) outages() []outage {
 			return b.killed(ctx, clickhouse)
 		}},
 		{name: "Collectors start while there is no ClickHouse", during: startWithoutClickHouse},
-		{name: fmt.Sprintf("ClickHouse's password wrong for %s", b.outage), during: func(ctx context.Context, b *bench) error {
-			return b.wrongly(ctx, "CLICKHOUSE_PASSWORD", b.outage)
-		}},
 		{name: fmt.Sprintf("no table in ClickHouse for %s", b.outage), during: withoutTable},
 		{name: fmt.Sprintf("kill -9 of tollkeeper, %d times", b.kills), during: func(ctx context.Context, b *bench) error {
 			return b.killed(ctx, tollkeeper)
@@ -72,9 +69,7 @@ func (b *bench) outages() []outage {
 			return b.without(ctx, tollkeeperSet, b.outage)
 		}},
 		{name: "the Collector's key rotated", during: rotateKey},
-		{name: fmt.Sprintf("the Collector's key wrong for %s", max(b.outage, wrongKeyAtLeast)), during: func(ctx context.Context, b *bench) error {
-			return b.wrongly(ctx, "TOLLKEEPER_KEY", max(b.outage, wrongKeyAtLeast)) // the name that its configuration has for it
-		}},
+		{name: fmt.Sprintf("the Collector's key and ClickHouse's password wrong for %s", max(b.outage, wrongAtLeast)), during: wrongly},
 		{name: "a rolling upgrade of all", restarts: true, during: func(ctx context.Context, b *bench) error {
 			return b.upgrade(ctx, fmt.Sprintf("--set vllm.podAnnotations.again=a%d --set collector.podAnnotations.again=a%[1]d --set tollkeeper.podAnnotations.again=a%[1]d", time.Now().Unix()))
 		}},
@@ -83,7 +78,7 @@ func (b *bench) outages() []outage {
 		}},
 		{name: "vLLM and tollkeeper drained from their node while 20 streams run", restarts: true, during: func(ctx context.Context, b *bench) error {
 			return b.whileStreaming(ctx, func() error {
-				return b.drain(ctx, vllmPods, "app.kubernetes.io/instance=vllm,app.kubernetes.io/component=tollkeeper")
+				return b.drain(ctx, vllmPods, tollkeeperPods)
 			})
 		}},
 	}
@@ -154,11 +149,16 @@ func rotateKey(ctx context.Context, b *bench) error {
 	)
 }
 
-// wrongly has the Collectors run with another value of a variable for a time.
-func (b *bench) wrongly(ctx context.Context, variable string, d time.Duration) error {
-	const env = "--set-json collector.extraEnv="
-	err := errors.Join(b.upgrade(ctx, fmt.Sprintf(`%s'{%q:"wrong"}'`, env, variable)), b.requests(ctx, 10), pause(ctx, d))
-	return errors.Join(err, b.upgrade(ctx, fmt.Sprintf(`%s'{%q:null}'`, env, variable)))
+// wrongAtLeast is how long credentials are wrong: longer than a Collector's pauses
+// between two tries grow.
+const wrongAtLeast = time.Minute
+
+// wrongly has the Collectors show a wrong key to tollkeeper, and a wrong password
+// to ClickHouse, for a time; by the names that their configuration has for them.
+func wrongly(ctx context.Context, b *bench) error {
+	const env = `--set-json collector.extraEnv='{"TOLLKEEPER_KEY":%s,"CLICKHOUSE_PASSWORD":%[1]s}'`
+	err := errors.Join(b.upgrade(ctx, fmt.Sprintf(env, `"wrong"`)), b.requests(ctx, 10), pause(ctx, max(b.outage, wrongAtLeast)))
+	return errors.Join(err, b.upgrade(ctx, fmt.Sprintf(env, "null")))
 }
 
 // What streams are under way when vLLM is told to end: long enough to outlast the

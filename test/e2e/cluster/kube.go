@@ -102,12 +102,21 @@ func (b *bench) sql(ctx context.Context, query string) (string, error) {
 // vllmPort is where the load reaches vLLM.
 const vllmPort = 18000
 
-// reachVLLM forwards a port to vLLM, again whenever kubectl ends: it does so when
-// the Pod does that it forwards to.
+// reachVLLM forwards a port to vLLM, again whenever kubectl ends, as it does when
+// the Pod does that it forwards to. Now and then it does not notice: then it takes
+// connections and never answers, and is ended. A refused one is no reason: a vLLM
+// that finishes its requests takes no new ones.
 func (b *bench) reachVLLM(ctx context.Context) error {
 	b.vllm = fmt.Sprintf("http://127.0.0.1:%d", vllmPort)
-	return b.shell.background(ctx, fmt.Sprintf("(while :; do kubectl port-forward services/vllm-llm-inference-app %d:8000; done)", vllmPort), vllmPort)
+	const forward = `(while :; do
+  kubectl port-forward services/vllm-llm-inference-app %d:8000 & kubectl=$!
+  while kill -0 $kubectl; do curl --silent --max-time 20 %s/health; [ $? != 28 ] || kill $kubectl; sleep 1; done
+done)`
+	return b.shell.background(ctx, fmt.Sprintf(forward, vllmPort, b.vllm), vllmPort)
 }
+
+// scraping reads vLLM's counters, through a port that may not answer.
+var scraping = http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
 // counted are the engine's own counters, over its processes.
 func (b *bench) counted(ctx context.Context) (s sums, err error) {
@@ -115,7 +124,7 @@ func (b *bench) counted(ctx context.Context) (s sums, err error) {
 	if err != nil {
 		return s, err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := scraping.Do(req)
 	if err != nil {
 		return s, err
 	}

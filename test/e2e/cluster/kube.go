@@ -102,17 +102,18 @@ func (b *bench) sql(ctx context.Context, query string) (string, error) {
 // vllmPort is where the load reaches vLLM.
 const vllmPort = 18000
 
-// reachVLLM forwards a port to vLLM, again whenever kubectl ends, as it does when
-// the Pod does that it forwards to. Now and then it does not notice: then it takes
-// connections and never answers, and is ended. A refused one is no reason: a vLLM
-// that finishes its requests takes no new ones.
+// reachVLLM forwards a port to vLLM's newest Pod, and then to the next one. kubectl
+// does not always notice that its Pod is gone.
 func (b *bench) reachVLLM(ctx context.Context) error {
 	b.vllm = fmt.Sprintf("http://127.0.0.1:%d", vllmPort)
-	const forward = `(while :; do
-  kubectl port-forward services/vllm-llm-inference-app %d:8000 & kubectl=$!
-  while kill -0 $kubectl; do curl --silent --max-time 20 %s/health; [ $? != 28 ] || kill $kubectl; sleep 1; done
+	const forward = `(while sleep 1; do
+  pod=$(kubectl get pods -l %s --field-selector=status.phase=Running --sort-by=.metadata.creationTimestamp -o name | tail -1)
+  [ "$pod" ] || continue
+  kubectl port-forward "$pod" %d:8000 & kubectl=$!
+  while kill -0 $kubectl && kubectl get "$pod"; do sleep 2; done
+  kill $kubectl; wait $kubectl
 done)`
-	return b.shell.background(ctx, fmt.Sprintf(forward, vllmPort, b.vllm), vllmPort)
+	return b.shell.background(ctx, fmt.Sprintf(forward, vllmPods, vllmPort), vllmPort)
 }
 
 // scraping reads vLLM's counters, through a port that may not answer.

@@ -51,14 +51,11 @@ func (b *bench) outages() []outage {
 		{name: fmt.Sprintf("no Collector for %s", b.outage), loses: b.stock, during: func(ctx context.Context, b *bench) error {
 			return b.without(ctx, collectors, b.outage)
 		}},
-		{name: fmt.Sprintf("no ClickHouse for %s", b.outage), traced: true, during: func(ctx context.Context, b *bench) error {
-			return b.without(ctx, clickhouseSet, b.outage)
-		}},
+		{name: fmt.Sprintf("no ClickHouse for %s, and Collectors that start meanwhile", b.outage), during: withoutClickHouse},
 		{name: fmt.Sprintf("kill -9 of ClickHouse, %d times", b.kills), traced: true, during: func(ctx context.Context, b *bench) error {
 			return b.killed(ctx, clickhouse)
 		}},
-		{name: "Collectors start while there is no ClickHouse", during: startWithoutClickHouse},
-		{name: fmt.Sprintf("no table in ClickHouse for %s", b.outage), during: withoutTable},
+		{name: "no table in ClickHouse until an upgrade", during: withoutTable},
 		{name: fmt.Sprintf("kill -9 of tollkeeper, %d times", b.kills), during: func(ctx context.Context, b *bench) error {
 			return b.killed(ctx, tollkeeper)
 		}},
@@ -113,11 +110,12 @@ func (b *bench) killed(ctx context.Context, pods ...string) error {
 	return nil
 }
 
-// startWithoutClickHouse has Collectors start that cannot reach it, as at an
+// withoutClickHouse has Collectors run, end and start that cannot reach it, as at an
 // install where it is late.
-func startWithoutClickHouse(ctx context.Context, b *bench) error {
+func withoutClickHouse(ctx context.Context, b *bench) error {
 	err := errors.Join(
 		b.kubectl(ctx, "scale --replicas=0 "+clickhouseSet),
+		pause(ctx, b.outage),
 		b.kubectl(ctx, "rollout restart "+collectors),
 		b.kubectl(ctx, fmt.Sprintf("rollout status --timeout=%s %s", rolloutTime, collectors)),
 		b.requests(ctx, 10),
@@ -128,7 +126,7 @@ func startWithoutClickHouse(ctx context.Context, b *bench) error {
 // withoutTable takes otel_traces away. An upgrade runs the Job that makes it.
 func withoutTable(ctx context.Context, b *bench) error {
 	_, err := b.sql(ctx, "drop table otel_traces sync")
-	return errors.Join(err, b.requests(ctx, 10), pause(ctx, b.outage), b.upgrade(ctx, ""), until(ctx, settleTime, "otel_traces is filled again", func() error {
+	return errors.Join(err, b.requests(ctx, 40), b.upgrade(ctx, ""), until(ctx, settleTime, "otel_traces is filled again", func() error {
 		_, err := b.sql(ctx, "select throwIf(count() = 0, 'it is empty') from otel_traces")
 		return err
 	}))

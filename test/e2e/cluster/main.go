@@ -33,7 +33,7 @@ func main() {
 		return err
 	})
 	flag.DurationVar(&b.outage, "outage", 40*time.Second, "how long a part is away in an accident")
-	flag.IntVar(&b.kills, "kills", 3, "how often a part is killed in an accident; Kubernetes waits longer each time before it starts it again")
+	flag.IntVar(&b.kills, "kills", 2, "how often a part is killed in an accident; Kubernetes waits longer each time before it starts it again")
 	flag.BoolVar(&b.stock, "stock-exporter", false, "vLLM's exporter as it comes: a Collector that is away for long costs usage then, and how much is shown")
 	flag.Parse()
 	err := b.run(ctx)

@@ -192,11 +192,15 @@ func (b *bench) drain(ctx context.Context, selectors ...string) error {
 
 // fillsUp has tollkeeper run on a volume of 64 MiB of memory that gets full.
 func (b *bench) fillsUp(ctx context.Context) error {
+	full := outage{name: fmt.Sprintf("tollkeeper's volume full for %s", b.outage), during: fullDisk}
+	if !b.chosen(full.name) {
+		return nil
+	}
 	const volume = `--set-json tollkeeper.extraVolumes='[{"name":"small","emptyDir":{"medium":"Memory","sizeLimit":"64Mi"}}]' ` +
 		`--set-json tollkeeper.extraVolumeMounts='[{"name":"small","mountPath":"` + tollkeeperData + `"}]'`
 	err := b.step("tollkeeper's data on 64 MiB of memory", func() (string, error) { return "ready", b.upgrade(ctx, volume) })
 	if err == nil {
-		err = b.under(ctx, outage{name: fmt.Sprintf("that volume full for %s", b.outage), during: fullDisk})
+		err = b.under(ctx, full)
 	}
 	return errors.Join(err, b.step("its own volume again", func() (string, error) {
 		return "ready", b.upgrade(ctx, "--set-json tollkeeper.extraVolumes='[]' --set-json tollkeeper.extraVolumeMounts='[]'")

@@ -99,24 +99,18 @@ func (b *bench) sql(ctx context.Context, query string) (string, error) {
 	return b.shell.fed(ctx, fmt.Sprintf("kubectl create --raw '%s/services/vllm-clickhouse:8123/proxy/?user=default&password=default-password' -f -", api), query)
 }
 
-// vllmPort is where the load reaches vLLM.
-const vllmPort = 18000
+// proxyPort is where this machine reaches the API server, and Services by way of it.
+const proxyPort = 18000
 
-// reachVLLM forwards a port to vLLM's newest Pod, and then to the next one. kubectl
-// does not always notice that its Pod is gone.
+// reachVLLM reaches vLLM as others do, by its Service, whatever Pods are behind it.
+// A forwarded port is one Pod's, and kubectl neither notices always that this is
+// gone nor always answers as long as it is there.
 func (b *bench) reachVLLM(ctx context.Context) error {
-	b.vllm = fmt.Sprintf("http://127.0.0.1:%d", vllmPort)
-	const forward = `(while sleep 1; do
-  pod=$(kubectl get pods -l %s --field-selector=status.phase=Running --sort-by=.metadata.creationTimestamp -o name | tail -1)
-  [ "$pod" ] || continue
-  kubectl port-forward "$pod" %d:8000 & kubectl=$!
-  while kill -0 $kubectl && kubectl get "$pod"; do sleep 2; done
-  kill $kubectl; wait $kubectl
-done)`
-	return b.shell.background(ctx, fmt.Sprintf(forward, vllmPods, vllmPort), vllmPort)
+	b.vllm = fmt.Sprintf("http://127.0.0.1:%d%s/services/vllm-llm-inference-app:8000/proxy", proxyPort, api)
+	return b.shell.background(ctx, fmt.Sprintf("kubectl proxy --port=%d", proxyPort), proxyPort)
 }
 
-// scraping reads vLLM's counters, through a port that may not answer.
+// scraping reads vLLM's counters. A connection that vLLM has closed is not tried.
 var scraping = http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
 // counted are the engine's own counters, over its processes.
@@ -130,6 +124,9 @@ func (b *bench) counted(ctx context.Context) (s sums, err error) {
 		return s, err
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return s, errors.New(resp.Status)
+	}
 	lines := bufio.NewScanner(resp.Body)
 	for lines.Scan() {
 		name, value, _ := strings.Cut(lines.Text(), " ")

@@ -142,12 +142,13 @@ func (b *bench) print() {
 	t.Render()
 }
 
-// tellWhy shows what a person would ask the cluster after a failure.
+// tellWhy shows what a person would ask the cluster after a failure; last what a
+// cut log should still hold.
 func (b *bench) tellWhy(ctx context.Context) {
 	for _, command := range []string{
-		"kubectl get pods,pvc,jobs -o wide",
-		"kubectl get events --sort-by=.lastTimestamp | tail -30",
 		`for p in $(kubectl get pods -o name); do echo "== $p"; kubectl logs --all-containers --tail=20 "$p"; done`,
+		"kubectl get events --sort-by=.lastTimestamp | tail -30",
+		"kubectl get pods,pvc,jobs -o wide",
 	} {
 		out, _ := b.shell.run(ctx, command)
 		fmt.Fprintf(b.out, "\n$ %s\n%s", command, out)

@@ -19,15 +19,18 @@ const model = "facebook/opt-125m"
 
 // under has an outage happen under load.
 func (b *bench) under(ctx context.Context, o outage) error {
-	if b.only != nil && !b.only.MatchString(o.name) {
+	if !b.chosen(o.name) {
 		return nil
 	}
 	return b.step("under load: "+o.name, func() (string, error) { return b.survive(ctx, o) })
 }
 
+// chosen says whether -only lets an accident happen.
+func (b *bench) chosen(name string) bool { return b.only == nil || b.only.MatchString(name) }
+
 func (b *bench) survive(ctx context.Context, o outage) (string, error) {
 	var engine sums
-	err := until(ctx, settleTime, "vLLM is reached", func() (err error) { // by a port that is forwarded anew
+	err := until(ctx, settleTime, "vLLM is reached", func() (err error) {
 		engine, err = b.counted(ctx)
 		return err
 	})

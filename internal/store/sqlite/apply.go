@@ -106,20 +106,18 @@ func (c *change) lookup(ctx context.Context, f *usage.Fact) (*group, *usage.Fact
 		return g, g.find(f.Identity), nil
 	}
 	trace, identity := traceOf(f), identityOf(f)
-	if !c.seen.has(identityEntry(identity)) {
-		return nil, nil, nil
+	for hour := range c.seen.hours(identityEntry(identity)) {
+		if g, kept, err := c.search(ctx, f.Identity, hour, trace, identity); err != nil || kept != nil {
+			return g, kept, err
+		}
 	}
-	g, kept, err := c.search(ctx, f.Identity, c.stmt.identity, hourOf(f), trace, identity)
-	if err != nil || kept != nil {
-		return g, kept, err
-	}
-	return c.search(ctx, f.Identity, c.stmt.identityAnywhere, trace, identity)
+	return nil, nil, nil
 }
 
-// search looks for the identity in the groups that an index query names. An
-// entry may point to a group that the identity has left.
-func (c *change) search(ctx context.Context, identity usage.Hash, stmt *sql.Stmt, args ...any) (*group, *usage.Fact, error) {
-	ids, err := rowIDs(ctx, stmt, args...)
+// search looks for the identity in the groups that the index names, at the place
+// of trace and at. An entry may point to a group that the identity has left.
+func (c *change) search(ctx context.Context, identity usage.Hash, hour, trace, at int64) (*group, *usage.Fact, error) {
+	ids, err := rowIDs(ctx, c.stmt.identity, hour, trace, at)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -396,9 +394,8 @@ func (c *change) index(id int64, facts []usage.Fact) {
 	for i := range facts {
 		f := &facts[i]
 		hour, identity := hourOf(f), identityOf(f)
-		seen := c.seen.hour(hour)
 		c.rows.traces = append(c.rows.traces, [4]int64{hour, traceOf(f), identity, id})
-		seen.add(identityEntry(identity))
+		c.seen.add(hour, identityEntry(identity))
 		if i == 0 {
 			c.indexKey(hour, f.Key, id)
 		}
@@ -411,5 +408,5 @@ func (c *change) index(id int64, facts []usage.Fact) {
 func (c *change) indexKey(hour int64, key usage.Hash, id int64) {
 	n := first8(key)
 	c.rows.keys = append(c.rows.keys, [3]int64{hour, n, id})
-	c.seen.hour(hour).add(keyEntry(n))
+	c.seen.add(hour, keyEntry(n))
 }

@@ -25,9 +25,9 @@ type dayFile struct {
 }
 
 type statements struct {
-	insertRecord, insertRecords                                              *sql.Stmt
-	addTrace, addTraces, addKey, addKeys, addRequest, addRequests            *sql.Stmt
-	identity, identityAnywhere, key, record, erase, keepOut, total, dayTotal *sql.Stmt
+	insertRecord, insertRecords                                   *sql.Stmt
+	addTrace, addTraces, addKey, addKeys, addRequest, addRequests *sql.Stmt
+	identity, key, record, erase, keepOut, total, dayTotal        *sql.Stmt
 }
 
 type querier interface {
@@ -139,7 +139,6 @@ func (d *dayFile) prepare(ctx context.Context) (err error) {
 		{&d.stmt.addRequest, request + rows(3, 1)},
 		{&d.stmt.addRequests, request + rows(3, indexRows)},
 		{&d.stmt.identity, "SELECT record FROM by_trace WHERE hour = ? AND trace = ? AND identity = ?"},
-		{&d.stmt.identityAnywhere, hours("SELECT record FROM by_trace WHERE hour IN (%s) AND trace = ? AND identity = ?")},
 		{&d.stmt.key, "SELECT record FROM by_key WHERE hour = ? AND key = ?"},
 		{&d.stmt.record, "SELECT facts FROM records WHERE id = ?1 OR parent = ?1 ORDER BY id"},
 		// Index entries that point to a group's first row stay right: that row is

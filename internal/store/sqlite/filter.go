@@ -5,14 +5,17 @@ import (
 	"database/sql"
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"strconv"
 	"strings"
 )
 
 // A filter answers "never seen" about the identities and keys of one hour of a
 // day's file, so that a new fact costs no search. It is a Bloom filter in
-// layers, each four times as large as the one before; within a layer all bits
-// of an entry lie in one block of 64 bytes, one cache line.
+// layers, for an hour's size is not known before; within a layer all bits of an
+// entry lie in one block of 64 bytes, one cache line. A new fact asks every layer
+// of every hour, so they are few and seldom wrong: a day of ten million had 125
+// layers once, each wrong about one in 240, and four new facts of ten cost a search.
 //
 // An hour that nothing was added to for a while is sealed: its layers are
 // kept in the file, and the transaction that adds to it again takes them out.
@@ -31,14 +34,15 @@ type layer struct {
 }
 
 const (
-	// layerBits a seventh of which an entry sets: one in a hundred new entries is
-	// taken for a known one, and costs a search.
-	entryBits  = 12
+	// entryBits is how many bits a layer has for each of its entries, entryMarks how
+	// many of them an entry sets: a full layer takes one in a thousand new entries for a
+	// known one.
+	entryBits  = 16
 	entryMarks = 7
-	// firstBlocks is the size of the first layer: 8 KiB, for 5,461 entries.
+	// firstBlocks is the size of the first layer: 8 KiB, for 4,096 entries.
 	firstBlocks = 128
-	// growth is how much larger the next layer is: few layers to ask, and not much
-	// room unused.
+	// growth is how much larger than the layer before the next one is at least: as
+	// large as the day's busiest hour wants, where that is more.
 	growth     = 4
 	blockWords = 8
 	// sealAfter is the number of transactions without an addition after which an
@@ -88,18 +92,25 @@ func (f *filter) has(h uint64) bool {
 	return false
 }
 
-func (f *filter) add(h uint64) {
-	f.added = true
+func (f *filter) full() bool {
 	n := len(f.layers)
-	if n == 0 || f.layers[n-1].entries >= f.layers[n-1].room() {
-		blocks := firstBlocks
-		if n > 0 {
-			blocks = len(f.layers[n-1].bits) / blockWords * growth
-		}
-		f.layers = append(f.layers, layer{bits: make([]uint64, blocks*blockWords)})
-		n++
+	return n == 0 || f.layers[n-1].entries >= f.layers[n-1].room()
+}
+
+func (f *filter) entries() (sum int) {
+	for i := range f.layers {
+		sum += f.layers[i].entries
 	}
-	f.layers[n-1].add(h)
+	return sum
+}
+
+// grow adds a layer; one behind the first has room for as many as are expected.
+func (f *filter) grow(expected int) {
+	blocks := firstBlocks
+	if n := len(f.layers); n > 0 {
+		blocks = max(len(f.layers[n-1].bits)/blockWords*growth, expected*entryBits/(64*blockWords))
+	}
+	f.layers = append(f.layers, layer{bits: make([]uint64, blocks*blockWords)})
 }
 
 // Entries of a filter: an identity's hash, and a key's with one bit turned, since
@@ -113,14 +124,33 @@ type filters [25]filter
 
 func (fs *filters) hour(hour int64) *filter { return &fs[hour-anyHour] }
 
-// has tells whether the identity may be in any hour.
-func (fs *filters) has(h uint64) bool {
-	for i := range fs {
-		if fs[i].has(h) {
-			return true
+// hours yields those that may have the entry.
+func (fs *filters) hours(h uint64) iter.Seq[int64] {
+	return func(yield func(int64) bool) {
+		for i := range fs {
+			if fs[i].has(h) && !yield(int64(i)+anyHour) {
+				return
+			}
 		}
 	}
-	return false
+}
+
+// add puts an entry into an hour.
+func (fs *filters) add(hour int64, h uint64) {
+	f := fs.hour(hour)
+	if f.full() {
+		f.grow(fs.busiest())
+	}
+	f.layers[len(f.layers)-1].add(h)
+	f.added = true
+}
+
+// busiest is how many entries the hour has that has most.
+func (fs *filters) busiest() (most int) {
+	for i := range fs {
+		most = max(most, fs[i].entries())
+	}
+	return most
 }
 
 // load reads the sealed hours and scans the others.
@@ -164,7 +194,7 @@ func (fs *filters) scan(ctx context.Context, db querier) error {
 			var hour, n int64
 			err := scan(&hour, &n)
 			if err == nil {
-				fs.hour(hour).add(entry(n))
+				fs.add(hour, entry(n))
 			}
 			return err
 		}); err != nil {

@@ -30,7 +30,7 @@ type recordRow struct {
 func (s statements) in(ctx context.Context, tx *sql.Tx) statements {
 	for _, p := range []**sql.Stmt{
 		&s.insertRecord, &s.insertRecords, &s.addTrace, &s.addTraces, &s.addKey, &s.addKeys, &s.addRequest, &s.addRequests,
-		&s.identity, &s.identityAnywhere, &s.key, &s.record, &s.erase, &s.keepOut, &s.total, &s.dayTotal,
+		&s.identity, &s.key, &s.record, &s.erase, &s.keepOut, &s.total, &s.dayTotal,
 	} {
 		*p = tx.StmtContext(ctx, *p)
 	}

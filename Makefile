@@ -11,9 +11,10 @@ IMAGES ?= $(TOOLS)/images
 FUZZ_TIME ?= 30s
 ROUNDS ?= 100
 CASES ?= 1000000
-# Of bench-scale: how many records, over how many UTC days.
+# Of bench-scale: how many records, over how many UTC days, and whether they are verified at the end, which takes their room again.
 N ?= 1000000
 DAYS ?= 10
+VERIFY ?= true
 PROPERTY_PACKAGES := ./internal/money ./internal/rating ./internal/billing
 
 .PHONY: help build test properties race lint golangci fuzz crash fault chart chart-cluster monitoring images build-minikube e2e-vllm e2e-cluster e2e-cluster-long bench bench-ingest bench-scale ci
@@ -80,7 +81,7 @@ bench-ingest: ## acknowledged spans a second against the Collector's persistent 
 	test/load/ingest
 
 bench-scale: ## fold N (1000000) records of a vLLM's shape over DAYS (10) into a projection: rate, size, and how long answers take
-	nice $(GO) run ./test/load/scale -records $(N) -days $(DAYS)
+	nice $(GO) run ./test/load/scale -records $(N) -days $(DAYS) -verify=$(VERIFY)
 
 ci: ## what must hold before a commit is on main
 	.ci/run

@@ -1,9 +1,11 @@
 package project
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"math"
 	"reflect"
@@ -52,8 +54,11 @@ const (
 	movePause = 100 * time.Millisecond
 	// maxDifferences bounds what is told.
 	maxDifferences = 1000
-	// comparedRecords bounds the records read at a time.
-	comparedRecords = 10_000_000
+	// comparedRecords is about how many records of each side are in memory at a time,
+	// of some 2 KB each.
+	comparedRecords = 50_000
+	// mostParts is in how many parts an hour is compared at most: seconds.
+	mostParts = comparedSeconds
 )
 
 // Comparison compares a projection with one made anew from the journal. A
@@ -65,6 +70,9 @@ type Comparison struct {
 	// Replayed, when set, is told how many of how many entries were replayed;
 	// Progress how many of how many hours were compared.
 	Replayed, Progress func(done, total uint64)
+	// AtOnce is about how many records of each side are compared at a time, 50,000
+	// where it is 0: it bounds the memory that takes.
+	AtOnce int64
 
 	Records     int64 // that were compared
 	Differences []Difference
@@ -193,17 +201,43 @@ func (c *Comparison) hour(ctx context.Context, start int64) (found []Difference,
 	if !reflect.DeepEqual(want, got) {
 		found = append(found, Difference{DifferentTotals, place, fmt.Sprintf("the sums of this hour are not those of its records: want %s, have %s", describe(want), describe(got))})
 	}
-	records, kept, err := both(ctx, c, func(r Reader) ([]usage.Record, error) {
-		return r.Records(ctx, usage.RecordFilter{Range: in, Limit: comparedRecords})
-	})
-	if err != nil {
-		return nil, err
+	compared := 0
+	for part := range c.parts(in, want) {
+		records, kept, err := both(ctx, c, func(r Reader) ([]usage.Record, error) {
+			return r.Records(ctx, usage.RecordFilter{Range: part, Limit: math.MaxInt})
+		})
+		if err != nil {
+			return nil, err
+		}
+		compared += len(records)
+		found = append(found, differentRecords(records, kept)...)
 	}
-	more := differentRecords(records, kept)
-	if len(found)+len(more) == 0 {
-		c.Records += int64(len(records))
+	if len(found) == 0 {
+		c.Records += int64(compared)
 	}
-	return append(found, more...), nil
+	return found, nil
+}
+
+// parts cuts a range so that each holds about comparedRecords, by what the totals
+// say; those are the journal's, since the others may say anything.
+func (c *Comparison) parts(in usage.Range, totals []usage.Total) iter.Seq[usage.Range] {
+	requests := int64(0)
+	for i := range totals {
+		requests += totals[i].Quantities.Get(usage.Requests)
+	}
+	n := min(max(requests/cmp.Or(c.AtOnce, comparedRecords), 0)+1, mostParts)
+	step := (in.To - in.From) / n
+	return func(yield func(usage.Range) bool) {
+		for i := range n {
+			part := usage.Range{From: in.From + i*step, To: in.From + (i+1)*step}
+			if i == n-1 {
+				part.To = in.To
+			}
+			if !yield(part) {
+				return
+			}
+		}
+	}
 }
 
 func both[T any](_ context.Context, c *Comparison, read func(Reader) ([]T, error)) (want, got []T, err error) {

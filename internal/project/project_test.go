@@ -211,14 +211,22 @@ func TestRunFollows(t *testing.T) {
 	}
 }
 
+// compare compares a whole hour at a time, and a record at a time: that must tell
+// the same.
 func compare(t *testing.T, f *fixture, got project.Reader) *project.Comparison {
 	t.Helper()
 	p, want := f.projected(t, t.TempDir())
-	c := &project.Comparison{Journal: p, Want: want, Got: got}
-	if err := c.Run(t.Context()); err != nil {
-		t.Fatal(err)
+	hours := &project.Comparison{Journal: p, Want: want, Got: got}
+	single := &project.Comparison{Journal: p, Want: want, Got: got, AtOnce: 1}
+	for _, c := range []*project.Comparison{hours, single} {
+		if err := c.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
-	return c
+	if hours.Records != single.Records || !reflect.DeepEqual(hours.Differences, single.Differences) {
+		t.Errorf("at once: %d records, %v\none by one: %d, %v", hours.Records, hours.Differences, single.Records, single.Differences)
+	}
+	return hours
 }
 
 func TestComparison(t *testing.T) {
